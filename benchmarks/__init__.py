@@ -1,0 +1,1 @@
+"""What checkpointing costs, as ratios within one run. ``python -m benchmarks``; see ``benchmarks/README.md``."""

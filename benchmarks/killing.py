@@ -1,0 +1,44 @@
+"""How long after SIGKILL a job with a small state does new work again."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from benchmarks.harness import Bench, Row, compare, interleave
+
+LIFE_S = 0.5
+"""How long the process runs before it is killed: long enough for a number of checkpoints."""
+
+
+def _once(bench: Bench, kind: str) -> float:
+    """Seconds from SIGKILL to the first iteration of a new process that the dead one had not begun.
+
+    The plain program begins again: its first iteration counts.
+    """
+    folder = bench.new_folder()
+    note = folder / "note"
+    first = bench.child("running.py", kind, note, -1, store=folder / "store")
+    first.next()
+    time.sleep(LIFE_S)
+    killed = time.monotonic()
+    first.kill()
+    seen = int.from_bytes(note.read_bytes(), "little") if kind == "ckpt" else -1
+    second = bench.child("running.py", kind, note, seen, store=folder / "store")
+    at: float = second.next()["at"]
+    second.kill()
+    shutil.rmtree(folder)
+    return at - killed
+
+
+def measure(bench: Bench) -> list[Row]:
+    cases = {"ckpt": lambda: _once(bench, "ckpt"), "plain": lambda: _once(bench, "plain")}
+    found = interleave(bench.size(11, 3), cases)
+    return [
+        compare(
+            "SIGKILL to the first new iteration, small state",
+            found["ckpt"],
+            ("plain Python: SIGKILL to its first iteration again", found["plain"]),
+            note="includes running again what the kill lost",
+        )
+    ]

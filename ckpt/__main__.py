@@ -1,0 +1,5 @@
+"""``python -m ckpt``."""
+
+from ckpt.cli import main
+
+main()

@@ -1,0 +1,151 @@
+"""From staged states to a committed checkpoint, beside the job.
+
+One background thread writes the states of a request to packs, then appends the CHECKPOINT record that names them: the
+commit point. At most one request is in flight. A storage that fails costs a checkpoint, not the job: it is said once,
+and the next trigger tries again; being fenced or damaged ends the attempt at its next safe point.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt import events, host
+from ckpt.errors import CkptError, StorageError
+from ckpt.format.records import Kind
+from ckpt.log import LogWriter
+from ckpt.protocols import Clock
+from ckpt.snapshot import SnapshotRef, SnapshotWriter
+from ckpt.staging import StagedState
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference."""
+
+    staged: StagedState | None
+    ref: SnapshotRef | None
+    nbytes: int
+
+
+@dataclass(slots=True)
+class Request:
+    """A checkpoint to be made durable.
+
+    ``head`` is the CHECKPOINT record's head but for the fields that only writing can tell; ``states`` are named by
+    number in its path; ``results`` holds the recorded step results that re-execution can still ask for.
+    """
+
+    head: dict[str, Any]
+    states: Sequence[Kept]
+    results: Kept
+    stall_s: float
+    done: threading.Event = field(default_factory=threading.Event)
+    error: CkptError | None = None
+
+
+class Checkpointer:
+    """Owns the background thread of one attempt."""
+
+    def __init__(
+        self,
+        log: LogWriter,
+        snapshots: SnapshotWriter,
+        clock: Clock,
+        committed: Callable[[Request, int, frozenset[str], float], None],
+        failed: Callable[[CkptError], None],
+    ) -> None:
+        """``committed(request, lsn, packs, cost_s)`` and ``failed(error)`` are called in the background thread."""
+        self._log, self._snapshots, self._clock = log, snapshots, clock
+        self._committed, self._failed = committed, failed
+        self._condition = threading.Condition()
+        self._request: Request | None = None
+        self._closing = False
+        self._in_trouble = False
+        self._thread = threading.Thread(target=self._work, name="ckpt-checkpointer", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        return self._request is not None
+
+    def submit(self, request: Request) -> None:
+        """Hand a request over. Waits for the one before it: callers that must not wait ask ``busy`` first."""
+        with self._condition:
+            while self._request is not None:
+                self._condition.wait()
+            self._request = request
+            self._condition.notify_all()
+
+    def wait_idle(self) -> None:
+        """Wait until nothing is in flight."""
+        with self._condition:
+            while self._request is not None:
+                self._condition.wait()
+
+    def close(self) -> None:
+        """Finish what is in flight and end the thread."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while self._request is None and not self._closing:
+                    self._condition.wait()
+                request = self._request
+            if request is None:
+                return
+            self._serve(request)
+            with self._condition:
+                self._request = None
+                self._condition.notify_all()
+            request.done.set()
+
+    def _serve(self, request: Request) -> None:
+        try:
+            self._commit(request)
+        except StorageError as error:
+            request.error = error
+            if not self._in_trouble:
+                self._in_trouble = True
+                events.say(f"checkpoint {request.head['number']} could not be stored, the job goes on: {error}")
+            self._failed(error)
+        except CkptError as error:
+            request.error = error
+            self._failed(error)
+        except Exception as error:  # noqa: BLE001 - a defect here must end the run at its next safe point, not hang it
+            request.error = CkptError(f"the checkpointer failed: {type(error).__name__}: {error}")
+            request.error.__cause__ = error
+            self._failed(request.error)
+
+    def _commit(self, request: Request) -> None:
+        began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
+        written = sum(self._write(state) for state in (*request.states, request.results))
+        refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
+        head = {
+            **request.head,
+            "stored_nbytes": written,
+            "persist_s": round(self._clock.monotonic() - began, 6),
+        }
+        # Commit point: the packs are durable, and this record makes them a checkpoint.
+        lsn = self._log.append(Kind.CHECKPOINT, head, [ref.encode() for ref in refs], durable=True)
+        if self._in_trouble:
+            self._in_trouble = False
+            events.say(f"checkpoint {head['number']} is stored again")
+        packs = frozenset[str]().union(*(ref.packs for ref in refs))
+        self._committed(request, lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu)
+
+    def _write(self, state: Kept) -> int:
+        """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""
+        if state.ref is not None:
+            return 0
+        assert state.staged is not None
+        state.ref = self._snapshots.write(state.staged)
+        state.staged.release()
+        state.staged = None
+        return state.ref.stored_nbytes

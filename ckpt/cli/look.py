@@ -1,0 +1,82 @@
+"""Commands that only look: ``ls``, ``show``, ``log``."""
+
+from __future__ import annotations
+
+import click
+
+from ckpt.cli.common import (
+    address_argument,
+    clean_errors,
+    console,
+    json_option,
+    print_json,
+    print_json_line,
+    store_options,
+)
+from ckpt.cli.render import entry_text, print_run, runs_lines, runs_table
+from ckpt.host import SystemClock
+from ckpt.store import Entry, Store
+
+POLL_S = 0.5
+
+
+@click.command()
+@json_option
+@store_options
+@clean_errors
+def ls(store: Store, as_json: bool) -> None:
+    """List the runs of the store."""
+    runs = store.list()
+    if as_json:
+        print_json(runs)
+    elif not runs:
+        click.echo(f"no runs in {store.url}")
+    elif (out := console()).is_terminal:
+        out.print(runs_table(runs, SystemClock().now(), out.width))
+    else:
+        click.echo("\n".join(runs_lines(runs, SystemClock().now())))
+
+
+@click.command()
+@address_argument
+@json_option
+@store_options
+@clean_errors
+def show(store: Store, address: str, as_json: bool) -> None:
+    """Show one run: attempts, checkpoints, sizes, time in checkpoints, state, result."""
+    info = store.open(address)
+    if as_json:
+        print_json(info)
+    else:
+        print_run(console(), info, SystemClock().now())
+
+
+@click.command()
+@address_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on with what is added, until the run is finished or Ctrl-C.")
+@json_option
+@store_options
+@clean_errors
+def log(store: Store, address: str, follow: bool, as_json: bool) -> None:
+    """List the records of a run's log; with --json one JSON object a line."""
+    clock = SystemClock()
+    finished = False
+    for batch in store.follow(address) if follow else [store.records(address)]:
+        for entry in batch:
+            print_json_line(entry) if as_json else click.echo(entry_text(entry))
+        finished = _finished(batch, before=finished)
+        if finished:
+            return
+        if follow:
+            clock.sleep(POLL_S)
+
+
+def _finished(batch: list[Entry], *, before: bool) -> bool:
+    """Whether the run is finished after ``batch``: said so, and no attempt began later."""
+    finished = before
+    for entry in batch:
+        if entry.kind == "fence":
+            finished = False
+        elif entry.kind == "status":
+            finished = entry.head.get("status") == "finished"
+    return finished

@@ -1,0 +1,263 @@
+"""How runs look: texts for sizes and times, and tables. Knows nothing of stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ckpt.events import span_text
+from ckpt.store import Attempt, Checkpoint, Entry, Finding, RunInfo, RunSummary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+STATUS_STYLES = {
+    "running": "cyan",
+    "finished": "green",
+    "failed": "red",
+    "preempted": "yellow",
+    "crashed": "yellow",
+    "damaged": "bold red",
+    "empty": "dim",
+    "ended": "dim",
+}
+NARROW = 80
+"""Columns below which a list leaves out what can be asked for with ``ckpt show``."""
+
+RUN_COLUMNS = (
+    ("run", "fold"),
+    ("status", "left"),
+    ("position", "fold"),
+    ("attempts", "right"),
+    ("checkpoints", "right"),
+    ("size", "right"),
+    ("last activity", "right"),
+)
+"""Headings and justifications (see ``table``) of ``ckpt ls``."""
+
+
+def size_text(nbytes: float) -> str:
+    """``0 B``, ``812 B``, ``3.4 KiB``, ``1.2 GiB``."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    power = 0
+    while nbytes >= 1023.95 and power < len(units) - 1:
+        nbytes, power = nbytes / 1024, power + 1
+    return f"{nbytes:.1f} {units[power]}" if power else f"{nbytes:.0f} B"
+
+
+def moment_text(when: float | None, now: float) -> str:
+    """How long ago, in its largest unit (``3 h ago``); empty if unknown."""
+    if when is None:
+        return ""
+    number, unit, *_ = span_text(max(0.0, now - when)).split()
+    return f"{number} {unit} ago"
+
+
+def styled(status: str) -> Any:
+    from rich.text import Text
+
+    return Text(status, style=STATUS_STYLES.get(status, ""))
+
+
+def plain(text: object, style: str = "") -> Any:
+    """Text that rich must not read as markup."""
+    from rich.text import Text
+
+    return Text(str(text), style=style)
+
+
+def table(columns: Sequence[tuple[str, str]], title: str = "") -> Table:
+    """An empty table: (heading, justification) each; only a column with justification "fold" breaks its lines."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title or None, title_justify="left")
+    made.title_style = "bold"
+    for heading, justify in columns:
+        fold = justify == "fold"
+        side: Any = "left" if fold else justify
+        made.add_column(heading, justify=side, overflow="fold", no_wrap=not fold)
+    return made
+
+
+def runs_table(runs: Sequence[RunSummary], now: float, width: int) -> Table:
+    """``ckpt ls`` on a terminal; a narrow one gets fewer columns."""
+    columns = RUN_COLUMNS[:3] if width < NARROW else RUN_COLUMNS
+    made = table(columns)
+    for run in runs:
+        address, status, *more = _run_cells(run, now)
+        made.add_row(plain(address), styled(status), *map(plain, more[: len(columns) - 2]))
+    return made
+
+
+def runs_lines(runs: Sequence[RunSummary], now: float) -> Iterator[str]:
+    """``ckpt ls`` in a pipe: the same columns, each as wide as it has to be. Rich would take ten times as long."""
+    rows = [[heading for heading, _ in RUN_COLUMNS], *(_run_cells(run, now) for run in runs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = [justify == "right" for _, justify in RUN_COLUMNS]
+    for row in rows:
+        cells = zip(row, widths, right, strict=True)
+        yield "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in cells).rstrip()
+
+
+def _run_cells(run: RunSummary, now: float) -> list[str]:
+    counts = [str(run.attempts), str(run.checkpoints), size_text(run.nbytes)]
+    return [run.address, run.status, run.position, *counts, moment_text(run.last_activity, now)]
+
+
+def print_run(console: Console, info: RunInfo, now: float) -> None:
+    """``ckpt show``."""
+    facts = table([("", "left"), ("", "fold")])
+    facts.show_header = False
+    for name, value in _facts(info, now):
+        facts.add_row(plain(name, "dim"), value if not isinstance(value, str) else plain(value))
+    console.print(facts)
+    if info.attempts:
+        console.print()
+        console.print(_attempts_table(info.attempts, now))
+    if info.checkpoints:
+        console.print()
+        console.print(_checkpoints_table(info.checkpoints, now, console.width))
+        console.print()
+        _print_state(console, info.checkpoints[-1])
+    if info.damages or info.torn:
+        console.print()
+        print_findings(console, [*info.damages, *info.torn])
+
+
+def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
+    summary, newest = info.summary, info.newest
+    facts: list[tuple[str, Any]] = [("run", summary.address), ("status", styled(summary.status))]
+    if info.arguments:
+        facts.append(("arguments", info.arguments))
+    if summary.position:
+        facts.append(("position", summary.position))
+    if info.alive is None:
+        facts.append(("alive", "unknown: its last attempt ran on another host"))
+    if info.outcome is not None:
+        facts += _outcome_facts(info)
+    facts += [
+        ("attempts", str(summary.attempts)),
+        ("checkpoints", str(summary.checkpoints)),
+        ("operations", f"{info.operations} since the last checkpoint"),
+        ("in the store", size_text(summary.nbytes)),
+    ]
+    cost = cost_text(info)
+    if cost:
+        facts.append(("time in checkpoints", cost))
+    if summary.last_activity is not None:
+        facts.append(("last activity", moment_text(summary.last_activity, now)))
+    if newest is not None:
+        import shlex
+
+        facts += [("command", shlex.join(newest.command)), ("folder", newest.cwd)]
+        facts.append(("with", f"Python {newest.python}, ckpt {newest.ckpt}, on {newest.host}"))
+    return facts
+
+
+def _outcome_facts(info: RunInfo) -> list[tuple[str, Any]]:
+    outcome = info.outcome
+    assert outcome is not None
+    facts: list[tuple[str, Any]] = []
+    if outcome.error:
+        facts.append(("error", outcome.error))
+    if outcome.result_type is not None:
+        size = "" if outcome.result_bytes is None else f", {size_text(outcome.result_bytes)}"
+        facts.append(("result", f"{outcome.result_type}{size}"))
+    return facts
+
+
+def cost_text(info: RunInfo) -> str:
+    """What checkpoints cost the last attempt, if it said so, or as far back as the log goes; empty if that is unknown."""
+    if info.outcome is not None and info.outcome.seconds > 0:
+        share = _share_text(info.outcome.stall_s, info.outcome.seconds)
+        all_in = 100 * info.outcome.cost_s / info.outcome.seconds
+        return f"{share} of the last attempt; {all_in:.2f} % with the work beside the job"
+    between_s = sum(each.interval_s for each in info.checkpoints)
+    return _share_text(sum(each.stall_s for each in info.checkpoints), between_s) if between_s > 0 else ""
+
+
+def _share_text(part_s: float, whole_s: float) -> str:
+    return f"{span_text(part_s)} of {span_text(whole_s)} ({100 * part_s / whole_s:.2f} %)"
+
+
+def _attempts_table(attempts: Sequence[Attempt], now: float) -> Table:
+    made = table(
+        [("number", "right"), ("status", "left"), ("started", "right"), ("lasted", "right"), ("process", "fold")],
+        "Attempts",
+    )
+    for each in attempts:
+        lasted = _lasted_text(each, now)
+        made.add_row(
+            plain(each.number),
+            styled(each.status),
+            plain(moment_text(each.started, now)),
+            plain(lasted),
+            plain(f"{each.host} pid {each.pid}"),
+        )
+    return made
+
+
+def _lasted_text(attempt: Attempt, now: float) -> str:
+    if attempt.ended is None:
+        return ""
+    until = now if attempt.status == "running" else attempt.ended
+    lasted = span_text(max(0.0, until - attempt.started))
+    return f"over {lasted}" if attempt.status == "crashed" else lasted
+
+
+def _checkpoints_table(checkpoints: Sequence[Checkpoint], now: float, width: int) -> Table:
+    narrow = width < NARROW
+    columns = [("number", "right"), ("position", "fold"), ("state", "right"), ("stood still", "right")]
+    if not narrow:
+        columns += [("written", "right"), ("taken", "right"), ("why", "left")]
+    made = table(columns, "Checkpoints")
+    for each in checkpoints:
+        cells = [
+            plain(each.number),
+            plain(each.position),
+            plain(size_text(each.nbytes)),
+            plain(span_text(each.stall_s)),
+        ]
+        if not narrow:
+            cells += [plain(size_text(each.stored_nbytes)), plain(moment_text(each.when, now)), plain(each.reason)]
+        made.add_row(*cells)
+    return made
+
+
+def _print_state(console: Console, checkpoint: Checkpoint) -> None:
+    made = table([("variable", "fold"), ("size", "right")], f"State in checkpoint {checkpoint.number}")
+    for name, nbytes in sorted(checkpoint.captured.items(), key=lambda item: (-item[1], item[0])):
+        made.add_row(plain(name), plain(size_text(nbytes) if nbytes >= 0 else "-"))
+    for name in sorted(checkpoint.remade):
+        made.add_row(plain(name), plain("made again", "dim"))
+    console.print(made)
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Problems and notes, one line each."""
+    for each in findings:
+        word, style = ("problem", "bold red") if each.serious else ("note", "dim")
+        line = plain(word, style)
+        line.append(f": {each.path} at byte {each.offset}: {each.what}", style="")
+        console.print(line, soft_wrap=True)
+
+
+def entry_text(entry: Entry) -> str:
+    """One record of a log, in a line."""
+    head = entry.head
+    if entry.kind == "fence":
+        says = f"attempt {entry.attempt} on {head.get('host', '?')} pid {head.get('pid', '?')}"
+    elif entry.kind == "operation":
+        seconds = head.get("seconds")
+        took = f" in {span_text(seconds)}" if isinstance(seconds, int | float) else ""
+        outcome = "" if head.get("outcome") == "ok" else f" {head.get('outcome', '?')}"
+        says = f"{head.get('step', '?')}{outcome}{took} at {head.get('where') or 'start'}, {size_text(entry.nbytes)}"
+    elif entry.kind == "checkpoint":
+        says = f"number {head.get('number', '?')} ({head.get('reason', '?')}), state {size_text(head.get('nbytes', 0))}"
+        says += f", stood still {span_text(head.get('stall_s', 0.0))}"
+    elif entry.kind == "status":
+        says = str(head.get("status", "?")) + (f": {head['error']}" if head.get("error") else "")
+    else:
+        says = "earlier segments end here"
+    return f"{entry.lsn:>10}  {entry.kind:<10}  {says}"

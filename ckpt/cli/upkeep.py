@@ -1,0 +1,76 @@
+"""Commands that check and clean up: ``verify``, ``rm``, ``sweep``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ckpt.cli.common import (
+    PROBLEM,
+    address_argument,
+    clean_errors,
+    complete_address,
+    console,
+    json_option,
+    print_json,
+    store_options,
+)
+from ckpt.cli.render import print_findings, size_text
+from ckpt.store import Store
+
+
+@click.command()
+@click.argument("address", required=False, shell_complete=complete_address)
+@json_option
+@store_options
+@clean_errors
+def verify(store: Store, address: str | None, as_json: bool) -> None:
+    """Read and verify every byte that a resume could need, of one run or of all. Status 1 if there is a problem.
+
+    A torn end of a log and packs that nothing names are notes: they cost space at most.
+    """
+    findings = store.verify(address)
+    problems = sum(finding.serious for finding in findings)
+    if as_json:
+        print_json(findings)
+    else:
+        print_findings(console(), findings)
+        count = 1 if address is not None else len(store.addresses())
+        result = f"{problems} problem{'s' * (problems != 1)}" if problems else "all good"
+        click.echo(f"{count} run{'s' * (count != 1)} verified: {result}")
+    sys.exit(PROBLEM if problems else 0)
+
+
+@click.command()
+@address_argument
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@store_options
+@clean_errors
+def rm(store: Store, address: str, yes: bool) -> None:
+    """Remove a run for good: log, checkpoints and recorded result. A live run is refused."""
+    whole = store.find(address)
+    if not yes:
+        click.confirm(f"remove {whole} for good?", abort=True)
+    store.remove(whole)
+    click.echo(f"removed {whole}")
+
+
+@click.command()
+@json_option
+@store_options
+@clean_errors
+def sweep(store: Store, as_json: bool) -> None:
+    """Remove what crashes left behind: packs of dead attempts, unfinished files, half-removed runs.
+
+    Runs that cannot be trusted are left as they are and named; then the status is 1.
+    """
+    swept = store.sweep()
+    if as_json:
+        print_json(swept)
+    else:
+        for key in swept.keys:
+            click.echo(f"removed {key}")
+        click.echo(f"{len(swept.keys)} keys removed, {size_text(swept.nbytes)} freed")
+        print_findings(console(stderr=True), swept.skipped)
+    sys.exit(PROBLEM if swept.skipped else 0)

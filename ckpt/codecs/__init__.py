@@ -1,0 +1,1 @@
+"""Objects to bytes (serializers) and bytes to fewer bytes (codecs). Home of cloudpickle and zstandard."""

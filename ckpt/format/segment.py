@@ -1,0 +1,256 @@
+"""Segments: a header that nobody can mistake for another's, then chained record frames.
+
+    header  (128 bytes)  magic 8 | u32 version | u32 epoch | u64 slot | nonce 16 | key id 16 | address digest 32
+                         | u32 zero | seed digest 32 (keyed, of all before) | u32 CRC-32 of all before
+    frame                u32 payload length | u8 kind | 3 zero | u32 epoch | u64 LSN | u32 CRC-32 of these 20 bytes
+                         | payload | digest 32
+    digest               keyed BLAKE3 of (previous digest, the 24 bytes of the frame's header, payload); the first
+                         frame's previous digest is the seed
+
+All integers are little-endian. Guarantees of ``parse_segment``:
+ - a record is returned only if its digest verifies from the header on, or from the stored digest of a damaged record
+   in front of it, which is then listed;
+ - torn (an interrupted append) is told from damaged (changed afterwards): a frame's length is covered by a CRC of its
+   own, so a flipped bit cannot make a whole frame look unfinished;
+ - damage is listed, never raised. UntrustedError (another key) and UnknownFormatError (a newer version) are raised.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from zlib import crc32
+
+from blake3 import blake3
+
+from ckpt.errors import UnknownFormatError, UntrustedError
+from ckpt.format.keys import DIGEST_SIZE, KEY_ID_SIZE, Key, keyed
+from ckpt.format.names import RunNames
+from ckpt.format.records import Kind, Record, decode_payload, lsn_slot
+from ckpt.protocols import Buffer
+
+VERSION = 1
+HEADER_SIZE = 128
+FRAME_OVERHEAD = 56
+"""Bytes of a frame that are not payload."""
+
+_MAGIC = b"CKPTLOG\n"
+_HEADER = struct.Struct("<8sIIQ16s16s32sI32sI")
+_SEEDED = 92  # bytes in front of the seed digest
+_CRC = struct.Struct("<I")
+_FRAME = struct.Struct("<IB3xIQ")
+_FRAME_HEAD = 24
+_KINDS = {int(kind): kind for kind in Kind}
+_SECTOR = 512
+_COPY_BELOW = 1 << 16  # bytes: a copy is cheaper than a second call into the hasher
+_MIN_ZEROS = 8  # so many zero bytes at the end of a whole frame would be a digest that ends so: 1 in 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes that do not verify: in the key ``path`` at byte ``offset``; ``lsn`` of the record where it is known."""
+
+    path: str
+    offset: int
+    lsn: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TornTail:
+    """``length`` bytes from ``offset`` on that were never acknowledged and do not count."""
+
+    path: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """Who made a segment: ``nonce`` (16 bytes) is new at every creation. ``seed`` starts the chain of digests."""
+
+    slot: int
+    epoch: int
+    nonce: bytes
+    seed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSegment:
+    """What a segment holds. ``count`` frames are whole (damaged ones included) and end at ``good_length``;
+    ``last_digest`` is the stored digest of the last of them. ``header`` is None where it is damaged."""
+
+    header: SegmentHeader | None
+    records: list[Record]
+    count: int
+    good_length: int
+    last_digest: bytes
+    torn: TornTail | None
+    damages: list[Damage]
+
+
+def encode_header(key: Key, names: RunNames, slot: int, epoch: int, nonce: bytes) -> tuple[bytes, bytes]:
+    """(the 128 bytes, the seed digest) of a new segment."""
+    key_id = key.id.encode("ascii").ljust(KEY_ID_SIZE, b"\0")
+    address = _address_digest(key, names)
+    seeded = _HEADER.pack(_MAGIC, VERSION, epoch, slot, nonce, key_id, address, 0, b"", 0)[:_SEEDED]
+    seed = keyed(key.derive("segment header"), seeded)
+    covered = seeded + seed
+    return covered + _CRC.pack(crc32(covered)), seed
+
+
+def decode_header(data: Buffer, key: Key, names: RunNames, slot: int) -> SegmentHeader | Damage:
+    """The header of ``slot``'s segment, or what is wrong with it.
+
+    Raises UnknownFormatError and UntrustedError, both only where the CRC shows that no accident changed the header.
+    """
+    path = names.segment(slot)
+    head = bytes(data[:HEADER_SIZE])
+    if len(head) < HEADER_SIZE:
+        return Damage(path, len(head), None, "the segment ends inside its header, which is written whole or not at all")
+    magic, version, epoch, own_slot, nonce, key_id, address, _, seed, crc = _HEADER.unpack(head)
+    if crc != crc32(head[:-4]) or magic != _MAGIC:
+        return Damage(path, 0, None, "the segment's header does not verify")
+    if version != VERSION:
+        raise UnknownFormatError(
+            f"the segment has format version {version}; this ckpt reads version {VERSION}",
+            where=path,
+            fix="use a newer ckpt",
+        )
+    owner = key_id.rstrip(b"\0").decode("ascii", "replace")
+    if owner != key.id:
+        raise UntrustedError(
+            f"the segment was signed with the key {owner}; this reader has {key.id}",
+            where=path,
+            fix="use the key of this store (CKPT_KEY, or the store's `key` file)",
+        )
+    if keyed(key.derive("segment header"), head[:_SEEDED]) != seed:
+        raise UntrustedError(
+            f"the segment claims the key {owner}, but was not signed with it",
+            where=path,
+            fix="somebody without the key wrote this: do not use it, restore the store from a copy",
+        )
+    if own_slot != slot or address != _address_digest(key, names):
+        return Damage(path, 0, None, "the segment belongs to another place: it was moved or copied here")
+    return SegmentHeader(slot, epoch, nonce, seed)
+
+
+def encode_frames(
+    key: Key, previous: bytes, epoch: int, records: Iterable[tuple[int, int, bytes]]
+) -> tuple[list[bytes], bytes]:
+    """(pieces to write one after the other, digest of the last frame) of ``records``: (LSN, kind, payload) each."""
+    secret = key.derive("record chain")
+    pieces: list[bytes] = []
+    for lsn, kind, payload in records:
+        head = _FRAME.pack(len(payload), kind, epoch, lsn)
+        head += _CRC.pack(crc32(head))
+        hasher = blake3(previous + head, key=secret)
+        hasher.update(payload)
+        previous = hasher.digest()
+        pieces += (head, payload, previous)
+    return pieces, previous
+
+
+def parse_segment(data: Buffer, key: Key, names: RunNames, slot: int, *, limit: int | None = None) -> ParsedSegment:
+    """Verify and take apart the segment of ``slot``, as far as ``limit`` (bytes; None: all of it).
+
+    See the module's guarantees for what is raised and what is listed.
+    """
+    view = memoryview(data).cast("B").toreadonly()[:limit]
+    header = decode_header(view, key, names, slot)
+    if isinstance(header, Damage):
+        return ParsedSegment(None, [], 0, 0, b"", None, [header])
+    return _FrameParser(view, key, header, names.segment(slot)).parse()
+
+
+class _FrameParser:
+    """One pass over the frames behind a segment's header."""
+
+    def __init__(self, view: memoryview, key: Key, header: SegmentHeader, path: str) -> None:
+        self._view, self._header, self._path = view, header, path
+        self._secret = key.derive("record chain")
+        self._damages: list[Damage] = []
+        self._torn: TornTail | None = None
+        self._count = 0
+
+    def parse(self) -> ParsedSegment:
+        view, size = self._view, len(self._view)
+        records: list[Record] = []
+        at, previous, last_lsn = HEADER_SIZE, self._header.seed, -1
+        while at < size:
+            tail = self._payload_end(at)
+            if tail is None:
+                break
+            end = tail + DIGEST_SIZE
+            stored = bytes(view[tail:end])
+            if self._chained(previous, at, tail) == stored:
+                record = self._record(at, tail, last_lsn)
+                if record is not None:
+                    records.append(record)
+                    last_lsn = record.lsn
+            elif self._zeroed(at, end):
+                break
+            else:
+                lsn = _FRAME.unpack_from(view, at)[3]
+                self._damages.append(Damage(self._path, at, lsn, "a record does not verify"))
+            at, previous = end, stored
+            self._count += 1
+        if size == HEADER_SIZE:
+            self._damages.append(Damage(self._path, at, None, "the segment has no record; it is created with one"))
+        return ParsedSegment(self._header, records, self._count, at, previous, self._torn, self._damages)
+
+    def _payload_end(self, at: int) -> int | None:
+        """Where the payload of the frame at ``at`` ends; None, with the reason noted, if no whole frame is there."""
+        view, size = self._view, len(self._view)
+        body = at + _FRAME_HEAD
+        if body <= size:
+            if crc32(view[at : body - 4]) != _CRC.unpack_from(view, body - 4)[0]:
+                if not self._zeroed(at, size):
+                    self._damages.append(Damage(self._path, at, None, "the head of a record does not verify"))
+                return None
+            tail: int = body + _CRC.unpack_from(view, at)[0]
+            if tail + DIGEST_SIZE <= size:
+                return tail
+        if self._count == 0:  # torn is only what is appended: the first record is created together with the header
+            self._damages.append(Damage(self._path, at, None, "the segment ends inside its first record"))
+        else:
+            self._torn = TornTail(self._path, at, size - at)
+        return None
+
+    def _chained(self, previous: bytes, at: int, tail: int) -> bytes:
+        if tail - at <= _COPY_BELOW:
+            return blake3(previous + self._view[at:tail], key=self._secret).digest()
+        hasher = blake3(previous, key=self._secret)
+        hasher.update(self._view[at:tail])
+        return hasher.digest()
+
+    def _record(self, at: int, tail: int, last_lsn: int) -> Record | None:
+        """The record of a frame that verifies. What is wrong here was written so: a defect, or another writer's."""
+        _, kind, epoch, lsn = _FRAME.unpack_from(self._view, at)
+        try:
+            if epoch != self._header.epoch or lsn <= last_lsn or lsn_slot(lsn) > self._header.slot:
+                raise ValueError("it is out of order")
+            head, sections = decode_payload(self._view[at + _FRAME_HEAD : tail])
+            return Record(_KINDS[kind], lsn, epoch, head, sections)
+        except (ValueError, KeyError) as error:
+            self._damages.append(Damage(self._path, at, lsn, f"a record cannot be read: {error}"))
+            return None
+
+    def _zeroed(self, at: int, end: int) -> bool:
+        """A power loss can keep a file's new length and lose its new blocks: zeros up to the end of the file.
+
+        Torn if all from ``at`` on is zero, or all from a sector boundary inside the frame ``at .. end`` on. What one
+        flipped bit can do never looks so: the zeros cover the frame's digest, or at least its last eight bytes.
+        """
+        rest = bytes(self._view[at:])
+        zeros_from = at + len(rest.rstrip(b"\0"))
+        boundary = at if zeros_from == at else -(-zeros_from // _SECTOR) * _SECTOR
+        if self._count == 0 or boundary >= end or len(self._view) - boundary < _MIN_ZEROS:
+            return False
+        self._torn = TornTail(self._path, at, len(rest))
+        return True
+
+
+def _address_digest(key: Key, names: RunNames) -> bytes:
+    return keyed(key.derive("run address"), names.address.encode("utf-8"))

@@ -1,0 +1,163 @@
+"""``@ckpt.job``: a function whose calls are runs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from ckpt import triggers
+from ckpt.errors import OptionError, UnsupportedCodeError
+from ckpt.session import current
+from ckpt.settings import Environment, Options
+
+_OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress"}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Job(Generic[P, R]):
+    """A decorated function. Calling it runs it, resumes it, or returns its recorded result."""
+
+    def __init__(self, function: Callable[P, R], options: Options) -> None:
+        functools.update_wrapper(self, function)
+        self.__wrapped__ = function
+        self._options = options
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run, resume, or return the recorded result. Inside another job this is a plain call."""
+        environment = Environment.read()
+        if environment.disabled or current.run_of_thread() is not None or current.in_step() is not None:
+            return self.__wrapped__(*args, **kwargs)
+        from ckpt.jobs.calling import call
+
+        result: R = call(self.__wrapped__, environment.apply(self._options), environment, (args, kwargs))
+        return result
+
+    def options(
+        self,
+        *,
+        run_id: str | None = None,
+        store: Any = None,
+        every: Any = None,
+        keep: int | None = None,
+        fresh: bool = False,
+        wait: float | None = None,
+    ) -> Job[P, R]:
+        """The same job with other options for the calls made through it.
+
+        ``run_id`` names the run instead of the digest of its arguments; ``fresh=True`` forgets what was recorded of the
+        run and starts again; ``wait`` seconds for a live attempt to end before RunBusyError.
+        """
+        changed = self._options.changed(
+            run_id=run_id, store=store, every=every, keep=keep, fresh=fresh or None, wait=wait
+        )
+        return Job(self.__wrapped__, changed)
+
+    def address(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """``"job/run_id"`` of the run that a call with these arguments is. IdentityError if they have no digest."""
+        from ckpt.jobs.calling import names_of
+
+        return names_of(self.__wrapped__, Environment.read().apply(self._options), (args, kwargs)).address
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else BoundJob(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__wrapped__.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<ckpt.job {self.__wrapped__.__module__}.{self.__wrapped__.__qualname__}>"
+
+
+class BoundJob:
+    """A job that is a method, bound to its object."""
+
+    def __init__(self, job: Job[Any, Any], instance: Any) -> None:
+        self._job, self._instance = job, instance
+        self.__wrapped__ = functools.partial(job.__wrapped__, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._job(self._instance, *args, **kwargs)
+
+    def options(self, **given: Any) -> BoundJob:
+        """See ``Job.options``."""
+        return BoundJob(self._job.options(**given), self._instance)
+
+    def address(self, *args: Any, **kwargs: Any) -> str:
+        """See ``Job.address``."""
+        return self._job.address(self._instance, *args, **kwargs)
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """Module (a script's stem for ``__main__``) and qualified name: two scripts in one folder do not meet in a store."""
+    module = function.__module__ or "unknown"
+    if module == "__main__":
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+        module = Path(file).stem if file else "__main__"
+    return f"{module}.{function.__qualname__}"
+
+
+@overload
+def job(function: Callable[P, R], /) -> Job[P, R]: ...
+
+
+@overload
+def job(
+    *,
+    name: str | None = None,
+    store: Any = None,
+    every: Any = "1%",
+    keep: int = 2,
+    key: Callable[..., object] | str | None = None,
+    on_code_change: str = "warn",
+    recreate: tuple[str, ...] = (),
+    sync: str = "always",
+    progress: bool | None = None,
+) -> Callable[[Callable[P, R]], Job[P, R]]: ...
+
+
+def job(function: Any = None, /, **options: Any) -> Any:
+    """Make a function resumable: killed at any moment and called again, it goes on where it was.
+
+    ``name``: default module and qualified name. ``store``: a path, URL or ``ckpt.Store`` (default CKPT_STORE, or
+    ``.ckpt``). ``every``: when to take checkpoints: ``"1%"`` of the time at most, ``"30s"``, ``"1000it"`` or triggers
+    joined with ``|``. ``keep``: how many checkpoints stay. ``key``: the run's id, or a function of the arguments that
+    gives something to digest, for arguments without a stable digest. ``on_code_change``: "resume", "warn", "fail" or
+    "fresh". ``recreate``: variables that the code makes again by itself (clients, connections). ``sync``: "always", or
+    "interval:1s" to let recorded steps be volatile for that long.
+
+    Raises UnsupportedCodeError at once for code that cannot be resumed exactly, with the line and the fix.
+    """
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise OptionError(f"@ckpt.job has no option {unknown[0]!r}", fix=f"give some of {', '.join(sorted(_OPTIONS))}")
+    chosen = Options(**options)
+    triggers.parse(chosen.every)  # a mistake is found here, and not in the first run
+    if function is None:
+        return lambda decorated: _decorate(decorated, chosen)
+    return _decorate(function, chosen)
+
+
+def _decorate(function: Any, options: Options) -> Job[Any, Any]:
+    import inspect
+
+    if not inspect.isfunction(function):
+        raise UnsupportedCodeError(
+            f"@ckpt.job got a {type(function).__name__}", fix="put it directly on a def, below other decorators"
+        )
+    if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        raise UnsupportedCodeError(
+            f"job {function.__qualname__} is a generator or coroutine function",
+            where=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
+            fix="make it a plain function that returns its result",
+        )
+    from ckpt.capture import sites
+
+    sites.check_job(function)
+    return Job(function, options)
+
+

@@ -1,0 +1,126 @@
+"""What is called inside a job: ``loop``, ``step``, ``operation_key``, ``current_run``. Outside a job they are plain."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ckpt.errors import OptionError
+from ckpt.session import current
+
+if TYPE_CHECKING:
+    from ckpt.session.operations import StepSpec
+    from ckpt.session.run import Run
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def loop(
+    iterable: Iterable[T],
+    name: str | None = None,
+    key: Callable[[T], object] | None = None,
+    progress: bool | None = None,
+) -> Iterable[T]:
+    """Mark a loop: its iterations are safe points, and a resumed job goes on in its middle.
+
+    ``name`` identifies the loop (default: its place in the function); ``key(item)`` identifies items, so that inserted,
+    removed and reordered items are handled right; ``progress=True`` shows a bar on a terminal. Outside a job, in a
+    child process and inside a step this is plain iteration. Raises UnsupportedCodeError where the loop could not be
+    resumed exactly, InputChangedError when the input is not what was consumed before.
+    """
+    run = current.run_of_thread()
+    if run is None or not run.alive:
+        return iterable
+    from ckpt.capture import sites
+    from ckpt.session.loops import MarkedLoop
+
+    return MarkedLoop(run, iterable, sites.site_at(sys._getframe(1)), name, key, progress)
+
+
+loop.__ckpt_marker__ = "loop"  # type: ignore[attr-defined]
+
+
+@overload
+def step(function: F) -> F: ...
+
+
+@overload
+def step(
+    function: None = None,
+    *,
+    name: str | None = None,
+    key: object = None,
+    retries: int = 0,
+    backoff: float = 1.0,
+    retry_on: tuple[type[BaseException], ...] = (Exception,),
+    record_errors: bool = False,
+) -> Callable[[F], F]: ...
+
+
+@overload
+def step(
+    function: F,
+    *,
+    name: str | None = None,
+    key: object = None,
+    retries: int = 0,
+    backoff: float = 1.0,
+    retry_on: tuple[type[BaseException], ...] = (Exception,),
+    record_errors: bool = False,
+) -> F: ...
+
+
+def step(function: Any = None, **options: Any) -> Any:
+    """``function`` as a step: its result is durable in the log when it returns, and is not computed again on a resume.
+
+    ``step(fn)(*args)``, or a decorator. ``key``: a value, or a function of the arguments, that identifies the call where
+    the arguments have no stable digest; ``name`` stands for the function's own. ``retries`` more tries after an
+    exception of ``retry_on``, after ``backoff`` seconds, doubling, with jitter; ``record_errors=True`` records an
+    exception that remains. Results are recorded at most once and steps executed at least once: for effects outside
+    use ``operation_key()``.
+    """
+    if function is None:
+        return lambda decorated: step(decorated, **options)
+    if not callable(function):
+        raise OptionError(f"ckpt.step got a {type(function).__name__}", fix="give it a function: ckpt.step(fn)(*args)")
+
+    specs: list[StepSpec] = []
+
+    @functools.wraps(function, updated=())
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        run = current.run_of_process()
+        if run is None or not run.alive or current.in_step() is not None:
+            return function(*args, **kwargs)
+        if not specs:
+            from ckpt.session.operations import make_spec
+
+            specs.append(make_spec(function, options))
+        return run.operations.call(specs[0], args, kwargs)
+
+    recorded.__ckpt_marker__ = "step"  # type: ignore[attr-defined]
+    return recorded
+
+
+def operation_key() -> str:
+    """Inside a step: a text that is the same whenever this operation is executed again, for idempotent requests.
+
+    32 hexadecimal digits. OptionError outside a step; in a step that runs plain (no job) a key that never repeats.
+    """
+    identity, run = current.in_step(), current.run_of_process()
+    if identity is None or run is None:
+        raise OptionError("operation_key() is called outside a step", fix="call it in a function that runs as ckpt.step")
+    from ckpt.session.operations import operation_key as key_of
+
+    return key_of(run.address, identity)
+
+
+def current_run() -> Run | None:
+    """The run that the calling code belongs to, or None."""
+    run = current.run_of_process()
+    return run if run is not None and run.alive else None
+
+
+current_run.__ckpt_marker__ = "run"  # type: ignore[attr-defined]

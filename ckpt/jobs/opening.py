@@ -1,0 +1,84 @@
+"""``with ckpt.open("name") as run:``: a named run around any block of code."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any
+
+from ckpt.errors import OptionError
+from ckpt.session import current
+from ckpt.settings import Environment, Options
+
+if TYPE_CHECKING:
+    from ckpt.jobs.plain import PlainRun
+    from ckpt.session.attempt import Attempt
+    from ckpt.session.run import Run
+
+
+class OpenRun:
+    """The context manager behind ``ckpt.open``. Entering takes the lease and recovers; leaving records the end."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        self._name, self._options = name, options
+        self._attempt: Attempt | None = None
+
+    def __enter__(self) -> Run | PlainRun:
+        if current.run_of_thread() is not None:
+            raise OptionError(
+                f"ckpt.open({self._name!r}) inside another run", fix="use ckpt.current_run(), or open it outside the job"
+            )
+        environment = Environment.read()
+        if environment.disabled:
+            from ckpt.jobs.plain import PlainRun
+
+            return PlainRun(self._name, self._options.run_id or "default")
+        from ckpt.format.names import RunNames
+        from ckpt.session.attempt import Attempt, Plan, open_attempt
+
+        options = environment.apply(self._options)
+        names = RunNames(self._name, options.run_id or "default")
+        attempt = open_attempt(Plan(names, options, environment, {}, "", captures_locals=False))
+        assert isinstance(attempt, Attempt)
+        try:
+            attempt.enter()
+            attempt.run.begin()
+        except BaseException as error:
+            attempt.close(error)
+            raise
+        self._attempt = attempt
+        return attempt.run
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        failure = error
+        try:
+            if error is None:
+                attempt.run.finish_block()
+        except BaseException as trouble:
+            failure = trouble
+            raise
+        finally:
+            attempt.close(failure)
+
+
+def open_run(
+    name: str,
+    run_id: str | None = None,
+    store: Any = None,
+    every: Any = "1%",
+    keep: int = 2,
+) -> OpenRun:
+    """A named run around a ``with`` block: state that is asked for (``run.state``), marked loops, steps, checkpoints.
+
+    ``run_id`` tells several runs of the same name apart (default ``"default"``). The block's local variables are not
+    captured: what has to come back lives in ``run.state(...)``. Entering raises RunBusyError, IntegrityError or
+    StorageError; leaving the block normally records the run as finished, durably.
+    """
+    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep))
+
+
+open_run.__ckpt_marker__ = "run"  # type: ignore[attr-defined]

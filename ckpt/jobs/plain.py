@@ -1,0 +1,36 @@
+"""A run that is none: what ``ckpt.open`` gives with ``CKPT_DISABLE=1``, for comparing. Nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from ckpt.session.namespace import Namespace
+
+T = TypeVar("T")
+
+
+class PlainRun:
+    """Has what ``session.run.Run`` offers, without any effect."""
+
+    attempt = 1
+    resumed = False
+
+    def __init__(self, name: str, run_id: str) -> None:
+        self.id = run_id
+        self.address = f"{name}/{run_id}"
+
+    def state(self, **initial: Any) -> Namespace:
+        return Namespace(**initial)
+
+    def loop(self, iterable: Iterable[T], name: str | None = None, key: Any = None, progress: Any = None) -> Iterable[T]:
+        return iterable
+
+    def step(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        return function
+
+    def checkpoint(self) -> None:
+        """Nothing."""
+
+    def request_checkpoint(self) -> None:
+        """Nothing."""

@@ -1,0 +1,265 @@
+"""The end of a log, as the one attempt that writes there sees it: append, open the next segment, notice the fence.
+
+Not thread-safe: ``writer`` gives it to one thread at a time. Two rules make every acknowledgement true:
+ - Appended records count once they are synced and *then* no next slot is seen. A successor creates its FENCE there
+   first and reads this segment after that: so it either reads these records, or is seen.
+ - A new segment counts once it is created and *then* its predecessor is seen to be still there. Sweeps delete upwards:
+   so if it is, the new slot was never used and deleted by a successor.
+From an error nothing is concluded: the slot is read back, and the nonce in its header tells whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ckpt.errors import CkptError, FencedError, MissingKeyError, StorageError
+from ckpt.format.keys import DIGEST_SIZE, Key
+from ckpt.format.names import RunNames
+from ckpt.format.records import Kind, encode_payload, lsn_of
+from ckpt.format.segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, parse_segment
+from ckpt.log.seals import Seal, seal_head
+from ckpt.log.view import read_header
+from ckpt.protocols import AppendableStorage, AppendFile, Clock, Storage
+
+NONCE_SIZE = 16
+_FENCE_ROOM = 1 << 20  # bytes of a segment that are read to describe the attempt that began it
+
+
+@dataclass(slots=True)
+class Entry:
+    """One record on its way. ``durable``: somebody waits. ``settled``: it is acknowledged, or ``error`` is why not."""
+
+    lsn: int
+    kind: int
+    payload: bytes
+    durable: bool
+    settled: bool = False
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an attempt writes: the log of one run, under one key."""
+
+    storage: Storage
+    names: RunNames
+    key: Key
+    entropy: Callable[[int], bytes]
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class NewSegment:
+    """A segment that is being created. The same bytes are tried until it is known whether they are there."""
+
+    slot: int
+    nonce: bytes
+    data: bytes
+    records: int
+
+    @property
+    def seal(self) -> Seal:
+        return Seal(self.slot, len(self.data), self.records, self.data[-DIGEST_SIZE:])
+
+
+def new_segment(place: Place, slot: int, epoch: int, entries: list[Entry]) -> NewSegment:
+    """The bytes of a segment that begins with ``entries``."""
+    nonce = place.entropy(NONCE_SIZE)
+    header, seed = encode_header(place.key, place.names, slot, epoch, nonce)
+    pieces, _ = encode_frames(place.key, seed, epoch, ((e.lsn, e.kind, e.payload) for e in entries))
+    return NewSegment(slot, nonce, b"".join((header, *pieces)), len(entries))
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The outcome of a creation: mine (``file`` to go on appending, where the storage can) or ``other``'s."""
+
+    file: AppendFile | None
+    other: SegmentHeader | None
+
+
+def create_segment(place: Place, segment: NewSegment) -> Created:
+    """Create a segment if its slot is free. StorageError: it was not created, or (if it cannot be read back) unknown."""
+    storage, path = place.storage, place.names.segment(segment.slot)
+    problem: StorageError | None = None
+    try:
+        if isinstance(storage, AppendableStorage):
+            file = storage.create_append(path, segment.data)
+            if file is not None:
+                return Created(file, None)
+        elif storage.put_if_absent(path, segment.data):
+            return Created(None, None)
+    except StorageError as error:
+        problem = error  # perhaps only the answer was lost
+    found = read_header(storage, place.names, place.key, segment.slot)
+    if isinstance(found, SegmentHeader):
+        return Created(None, None if found.nonce == segment.nonce else found)
+    raise problem or StorageError(
+        "the slot is taken, but what is there cannot be read",
+        where=path,
+        fix="look at it with `ckpt verify`; if the storage is being repaired, run again afterwards",
+    )
+
+
+@dataclass(slots=True)
+class Tail:
+    """The segment that this attempt writes (``slot``), and what it still has to seal. See the module's docstring."""
+
+    place: Place
+    epoch: int
+    slot: int
+    head: bytes
+    """The segment's header, as it must still be found there."""
+    end: Seal
+    """What is acknowledged, or could be, of this segment."""
+    file: AppendFile | None
+    unsealed: list[Seal]
+    floor: int
+    opening: NewSegment | None = None
+    """A creation of the next slot whose outcome is not known."""
+    must_open: bool = field(default=False)
+    """The next write goes to the next slot."""
+    took: list[Entry] | None = None
+    """The entries that the log holds, or will hold: those of the last write, unless it failed without a trace."""
+
+    @property
+    def can_append(self) -> bool:
+        return self.file is not None and not self.must_open
+
+    def append(self, entries: list[Entry]) -> None:
+        """Append to this segment: durable and acknowledged on return. Needs ``can_append``.
+
+        Raises StorageError: the segment is as before, or it is left behind (``can_append`` is then False).
+        """
+        file = self.file
+        if file is None:
+            raise AssertionError("append() without an open segment")
+        pieces, digest = encode_frames(
+            self.place.key, self.end.digest, self.epoch, ((e.lsn, e.kind, e.payload) for e in entries)
+        )
+        try:
+            file.append(pieces)
+        except StorageError:
+            if file.broken:
+                self._leave()
+            raise
+        try:
+            file.sync()
+        except StorageError:
+            # What of the file is on disk is unknown, and a second fsync would say "yes" without writing: never again.
+            self._leave()
+            raise
+        self.end = Seal(self.slot, file.length, self.end.records + len(entries), digest)
+        self.took = entries
+        # Commit point. The sync comes first: whoever creates the next slot reads this segment afterwards, so a
+        # successor that this check does not see has the records in its view.
+        if self.place.storage.exists(self.place.names.segment(self.slot + 1)):
+            raise self._fenced(self.slot + 1)
+        # "Not there" may also mean swept. Sweeps go upwards, so they would have deleted this segment before the next.
+        self._check_still_there()
+
+    def open_next(self, entries: list[Entry]) -> None:
+        """Create the next segment, with the SEAL of all before it and ``entries``: acknowledged on return.
+
+        Entries keep their LSNs: those given out in an older slot come in front of the SEAL.
+        Raises StorageError: try again, after ``settle_opening`` if there is an ``opening``.
+        """
+        self.must_open = True
+        slot = self.slot + 1
+        head = seal_head([*self.unsealed, self.end], self.floor, self.place.clock.now())
+        seal = Entry(lsn_of(slot, 0), Kind.SEAL, encode_payload(head), durable=False)
+        ordered = sorted([*entries, seal], key=lambda entry: entry.lsn)
+        segment = new_segment(self.place, slot, self.epoch, ordered)
+        self.opening, self.took = segment, entries
+        try:
+            self.settle_opening()
+        except StorageError:
+            if isinstance(self.place.storage, AppendableStorage) and self._is_absent(slot):
+                # A local creation cannot arrive late: this one never happened.
+                self.opening = self.took = None
+            raise
+
+    def settle_opening(self) -> None:
+        """Find out what became of an ``opening``, by trying it again. Raises StorageError if that is still unknown."""
+        segment = self.opening
+        if segment is None:
+            return
+        created = create_segment(self.place, segment)
+        if created.other is not None:
+            raise self._fenced(segment.slot)
+        try:
+            # Commit point, if the predecessor is still there: else a sweep was here, and this slot was used before.
+            self._check_still_there()
+        except CkptError:
+            if created.file is not None:
+                created.file.close()
+            raise
+        self._leave()
+        self.slot, self.head, self.end = segment.slot, segment.data[:HEADER_SIZE], segment.seal
+        # Mine, but without a handle (the answer was lost): complete as it is, the next write goes to the next slot.
+        self.file, self.must_open = created.file, created.file is None
+        self.unsealed, self.opening = [], None
+
+    def seal_log(self) -> int:
+        """Seal all earlier segments, in this one or in the next; returns the LSN of the SEAL."""
+        if not self.can_append:
+            self.open_next([])
+            return lsn_of(self.slot, 0)
+        head = seal_head(self.unsealed, self.floor, self.place.clock.now())
+        seal = Entry(lsn_of(self.slot, self.end.records), Kind.SEAL, encode_payload(head), durable=True)
+        self.append([seal])
+        self.unsealed = []
+        return seal.lsn
+
+    def close(self) -> None:
+        """Let go of the open segment."""
+        self._leave()
+
+    def _leave(self) -> None:
+        file, self.file, self.must_open = self.file, None, True
+        if file is not None:
+            file.close()
+
+    def _is_absent(self, slot: int) -> bool:
+        try:
+            return not self.place.storage.exists(self.place.names.segment(slot))
+        except StorageError:
+            return False  # unknown: the creation stays open
+
+    def _check_still_there(self) -> None:
+        try:
+            head = self.place.storage.get(self.place.names.segment(self.slot), 0, HEADER_SIZE)
+        except MissingKeyError:
+            head = b""
+        if head != self.head:
+            raise self._fenced(self.slot + 1)
+
+    def _fenced(self, slot: int) -> FencedError:
+        return fenced(self.place, self.epoch, slot)
+
+
+def fenced(place: Place, epoch: int, slot: int) -> FencedError:
+    """The error for an attempt that found ``slot`` taken by another one."""
+    successor = _describe(place, slot)
+    return FencedError(
+        f"attempt {epoch} was overtaken by {successor or 'a later attempt'}; nothing more can be committed from here",
+        successor=successor,
+        where=place.names.address,
+        fix="let the other attempt run; start this one again only when that has ended",
+    )
+
+
+def _describe(place: Place, slot: int) -> str:
+    """The attempt that began at ``slot`` or, if that is a late segment of an old one, soon after; '' if unknown."""
+    for candidate in range(slot, slot + 8):
+        try:
+            data = place.storage.get(place.names.segment(candidate), 0, _FENCE_ROOM)
+            records = parse_segment(data, place.key, place.names, candidate).records
+        except CkptError:
+            return ""  # only a description is lost: the caller raises FencedError whether or not it has one
+        if records and records[0].kind is Kind.FENCE:
+            head = records[0].head
+            known = [f"{name} {head[name]}" for name in ("host", "pid", "started") if name in head]
+            return f"attempt {records[0].epoch} ({', '.join(known)})" if known else f"attempt {records[0].epoch}"
+    return ""

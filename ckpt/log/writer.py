@@ -1,0 +1,209 @@
+"""One attempt's writer: many threads append, one at a time writes and syncs for all who wait.
+
+Guarantees:
+ - ``append(durable=True)`` returns only when the record is durable and no later attempt can have missed it;
+ - records are in the log in the order of their LSNs, and a record is only there if all before it are;
+ - once fenced, or unsure of its own state, every later call raises the same error;
+ - after any other StorageError the writer goes on working. An append that raised StorageFullError on a local storage is
+   not in the log; after another StorageError it may be, or may come to be.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ckpt.errors import CkptError, StorageError, UsageError
+from ckpt.format.floor import Floor, encode_floor
+from ckpt.format.keys import Key
+from ckpt.format.names import FIRST_SLOT, RunNames
+from ckpt.format.records import Kind, encode_payload, lsn_of, lsn_slot
+from ckpt.format.segment import FRAME_OVERHEAD
+from ckpt.log.tail import Entry, Place, Tail
+from ckpt.log.takeover import take_over
+from ckpt.log.view import LogView
+from ckpt.protocols import AppendableStorage, Buffer, Clock, Storage
+
+BUFFER_LIMIT = 1 << 20
+"""Bytes of records that nobody waits for that are kept before they are written and synced."""
+
+
+class LogWriter:
+    """Appends to the log of one run, as the attempt ``epoch``. Thread-safe. Made by ``take_over``."""
+
+    def __init__(self, tail: Tail, position: int) -> None:
+        self._tail = tail
+        self._appendable = isinstance(tail.place.storage, AppendableStorage)
+        self._io = threading.Lock()  # held while writing; taken before _lock
+        self._lock = threading.Lock()  # guards what is below
+        self._pending: list[Entry] = []
+        self._pending_bytes = 0
+        self._position = position
+        self._next_lsn = position + 1 if tail.can_append else lsn_of(tail.slot + 1, 1)
+        self._dead: CkptError | None = None
+        self._swept_to = FIRST_SLOT
+
+    @classmethod
+    def take_over(
+        cls,
+        storage: Storage,
+        names: RunNames,
+        key: Key,
+        *,
+        fence: Mapping[str, Any],
+        entropy: Callable[[int], bytes],
+        clock: Clock,
+    ) -> tuple[LogWriter, LogView]:
+        """Begin a new attempt: ends every earlier one and returns all that counted until then.
+
+        ``fence`` (plain JSON: host, pid, started, ...) becomes the head of the FENCE record, with "attempt" (the epoch)
+        added. On return FENCE and SEAL are durable, and no earlier attempt can commit any more.
+        Raises FencedError if another attempt was faster, StorageError, UntrustedError, UnknownFormatError.
+        """
+        tail, view, position = take_over(Place(storage, names, key, entropy, clock), fence)
+        return cls(tail, position), view
+
+    @property
+    def epoch(self) -> int:
+        return self._tail.epoch
+
+    @property
+    def position(self) -> int:
+        """The LSN that was given out last."""
+        return self._position
+
+    @property
+    def segment_bytes(self) -> int:
+        """Length of the current segment, for deciding when to rotate."""
+        return self._tail.end.length
+
+    def append(
+        self, kind: Kind, head: Mapping[str, Any], sections: Sequence[Buffer] = (), *, durable: bool = True
+    ) -> int:
+        """Add a record; returns its LSN. The sections are copied.
+
+        ``durable=False`` only queues it, for the next durable append, flush, rotate or close, or until about 1 MiB
+        waits. Raises FencedError, StorageError (see the module's docstring) and OptionError (a head that is not JSON).
+        """
+        payload = encode_payload(head, sections)
+        if self._pending_bytes >= BUFFER_LIMIT:
+            self.flush()  # before the record is taken: an append that raises leaves nothing behind
+        entry = Entry(0, kind, payload, durable)
+        with self._lock:
+            self._raise_if_dead()
+            entry.lsn = self._position = self._next_lsn
+            self._next_lsn += 1
+            self._pending.append(entry)
+            self._pending_bytes += len(payload) + FRAME_OVERHEAD
+        if durable:
+            self._settle(entry)
+        return entry.lsn
+
+    def flush(self) -> None:
+        """On return all that was appended before is durable. Raises FencedError and StorageError."""
+        with self._io:
+            self._commit()
+
+    def rotate(self) -> None:
+        """Flush, then go on in a new segment, so that the ones before it can be trimmed. Durable on return."""
+        with self._io:
+            self._commit()
+            if self._appendable:
+                self._commit(rotate=True)
+
+    def trim(self, before_lsn: int) -> None:
+        """Let go of records before ``before_lsn``: deletes the segments that hold nothing else (never the current one).
+
+        The new floor is durable, in the log and in its key, before anything is deleted.
+        """
+        floor = min(lsn_slot(before_lsn), self._tail.slot)
+        if floor > self._tail.floor:
+            # Commit point of the trim. A fenced attempt does not get past it, and so deletes nothing.
+            self.append(Kind.SEAL, {"sealed": [], "floor": floor, "when": self._tail.place.clock.now()})
+        with self._io:
+            self._raise_if_dead()
+            self._tail.floor = max(self._tail.floor, floor)
+            if self._swept_to < self._tail.floor:
+                self._sweep(self._tail.floor)
+
+    def close(self) -> None:
+        """Flush and let go of the segment; a later append is a UsageError. Raises FencedError and StorageError."""
+        with self._io:
+            try:
+                if self._dead is None:
+                    self._commit()
+            finally:
+                self._tail.close()
+                with self._lock:
+                    self._dead = self._dead or UsageError("the log was closed", where=self._tail.place.names.address)
+
+    def _sweep(self, floor: int) -> None:
+        place = self._tail.place
+        place.storage.put(place.names.floor, [encode_floor(place.key, place.names, Floor(floor, self.epoch))])
+        listed = (place.names.parse_segment(text) for text in place.storage.list(place.names.log_prefix))
+        # Upwards, and no further after an error: as long as a segment is there, no later one has been deleted.
+        for slot in sorted(slot for slot in listed if slot is not None and slot < floor):
+            place.storage.delete(place.names.segment(slot))
+        self._swept_to = floor
+
+    def _settle(self, entry: Entry) -> None:
+        """Wait until ``entry`` is acknowledged. Whoever gets the lock first commits for all who have queued by then."""
+        with self._io:
+            if not entry.settled:
+                self._commit()
+        if entry.error is not None:
+            raise entry.error.with_traceback(None)
+
+    def _commit(self, *, rotate: bool = False) -> None:
+        """Write and acknowledge all that is queued; ``rotate``: in a new segment. Holds ``_io``."""
+        self._raise_if_dead()
+        tail, batch = self._tail, None
+        try:
+            tail.settle_opening()
+            batch, opening = self._take(rotate)
+            if opening:
+                tail.open_next(batch)
+            elif batch:
+                tail.append(batch)
+        except BaseException as error:
+            self._failed(self._take(False)[0] if batch is None else batch, error)
+            raise
+        for entry in batch:
+            entry.settled = True
+
+    def _take(self, rotate: bool) -> tuple[list[Entry], bool]:
+        """(all that is queued, whether it opens a new segment). From here on LSNs belong to what comes after it."""
+        with self._lock:
+            batch, self._pending, self._pending_bytes = self._pending, [], 0
+            opening = rotate or (bool(batch) and not self._tail.can_append)
+            if opening:
+                # An appendable segment goes on behind its SEAL; elsewhere the next batch gets a segment of its own.
+                following = lsn_of(self._tail.slot + (1 if self._appendable else 2), 1)
+                self._next_lsn = max(self._next_lsn, following)
+            return batch, opening
+
+    def _failed(self, batch: list[Entry], error: BaseException) -> None:
+        """Tell those who wait, and queue again what nobody waits for, unless the log has it already."""
+        with self._lock:
+            if not isinstance(error, StorageError):
+                self._dead = error if isinstance(error, CkptError) else _interrupted(self._tail.place.names, error)
+            for entry in batch:
+                if entry.durable:
+                    entry.settled, entry.error = True, self._dead or error
+            if self._tail.took is not batch:
+                again = [entry for entry in batch if not entry.durable]
+                self._pending = again + self._pending
+                self._pending_bytes += sum(len(entry.payload) + FRAME_OVERHEAD for entry in again)
+
+    def _raise_if_dead(self) -> None:
+        if self._dead is not None:
+            raise self._dead.with_traceback(None)
+
+
+def _interrupted(names: RunNames, error: BaseException) -> StorageError:
+    return StorageError(
+        f"writing to the log was interrupted ({type(error).__name__}), so what is there is unknown",
+        where=names.address,
+        fix="run again: the next attempt reads what was written",
+    )

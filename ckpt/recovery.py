@@ -1,0 +1,147 @@
+"""From the records of a log to the point at which the run goes on.
+
+The newest checkpoint whose snapshots verify, together with the results of the operations recorded since its state was
+read. An older checkpoint stands in for a damaged one if everything recorded since is there: it leads to the same
+place, with more to execute again. Where something that was acknowledged cannot be read, CorruptionError: never a guess.
+Unpickles nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt import events
+from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
+from ckpt.format.names import FIRST_SLOT, RunNames
+from ckpt.format.path import PathNode, path_from_json
+from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
+from ckpt.log import Damage, LogView
+from ckpt.snapshot import SnapshotRef
+
+ReadSnapshot = Callable[[SnapshotRef], list[Any]]
+
+
+@dataclass(slots=True)
+class ResumePoint:
+    """Where the run goes on: a checkpoint (``head`` and the verified ``parts`` of each of its snapshots) and what came after.
+
+    ``results`` are the parts of the retained results; ``operations`` the (identity, encoded result) pairs recorded
+    since, in order.
+    """
+
+    lsn: int
+    head: dict[str, Any]
+    path: list[PathNode]
+    refs: list[SnapshotRef]
+    parts: list[list[Any]]
+    results: list[Any]
+    operations: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class History:
+    """What the log says of the run since it was last started afresh.
+
+    ``finished`` is the STATUS record of a run that is over; ``started`` the first attempt's start (Unix time).
+    """
+
+    checkpoints: list[Record]
+    operations: list[Record]
+    finished: Record | None
+    began_lsn: int
+    last_status: Record | None
+
+
+def history_of(records: list[Record]) -> History:
+    """Sort the records. Nothing before the last "reset" counts."""
+    history = History([], [], None, 0, None)
+    for record in records:
+        if record.kind == Kind.STATUS:
+            status = record.head.get("status")
+            if status == "reset":
+                history = History([], [], None, record.lsn, None)
+            elif status == "finished":
+                history.finished = record
+            if status != "running":
+                history.last_status = record
+        elif record.kind == Kind.CHECKPOINT:
+            history.checkpoints.append(record)
+        elif record.kind == Kind.OPERATION:
+            history.operations.append(record)
+    return history
+
+
+def result_record(view: LogView, history: History, names: RunNames) -> Record | None:
+    """The STATUS record that holds the result; None if the run is not over.
+
+    CorruptionError where something behind it is lost: perhaps that the run was started afresh.
+    """
+    if history.finished is not None:
+        _refuse_damage_after(view.damages, history.finished.lsn, names)
+    return history.finished
+
+
+def find_resume_point(view: LogView, history: History, names: RunNames, read: ReadSnapshot) -> ResumePoint | None:
+    """The resume point, or None for a run that has to begin at its beginning (``history.operations`` then all count).
+
+    CorruptionError when what is damaged or missing cannot be made up for.
+    """
+    problem: Exception | None = None
+    for record in reversed(history.checkpoints):
+        covers = int(record.head["covers"])
+        _refuse_damage_after(view.damages, covers, names)
+        if lsn_slot(covers) < view.floor:
+            break  # what was recorded behind it was trimmed away, when newer checkpoints were kept
+        try:
+            point = _open(record, read)
+        except (IntegrityError, MissingKeyError) as error:
+            events.say(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
+            problem = problem or error
+            continue
+        point.operations = _results_since(history.operations, covers)
+        return point
+    _refuse_damage_after(view.damages, history.began_lsn, names)
+    if view.floor > FIRST_SLOT and not history.began_lsn:
+        raise CorruptionError(
+            "no checkpoint of the run can be used, and its beginning was trimmed away",
+            path=names.log_prefix,
+            fix="see `ckpt verify`; restore the store from a copy, or start afresh: f.options(fresh=True)(...)",
+        ) from problem
+    return None
+
+
+def results_since_start(history: History) -> list[tuple[bytes, bytes]]:
+    return _results_since(history.operations, -1)
+
+
+def _results_since(operations: list[Record], lsn: int) -> list[tuple[bytes, bytes]]:
+    return [(bytes.fromhex(one.head["id"]), bytes(one.sections[0])) for one in operations if one.lsn > lsn]
+
+
+def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:
+    """Damage at or before ``lsn`` is made up for by the checkpoint that covers it; later damage may hide operations."""
+    for damage in damages:
+        slot = names.parse_segment(damage.path)
+        last = damage.lsn if damage.lsn is not None else lsn_of(slot or 0, 0xFFFFFFFF)
+        if last > lsn:
+            raise CorruptionError(
+                f"{damage.reason}; what was recorded there is lost, and no checkpoint covers it "
+                f"(the newest usable one covers up to {lsn_text(lsn)})",
+                path=damage.path,
+                offset=damage.offset,
+                fix="see `ckpt verify`; restore the store from a copy, or start afresh: f.options(fresh=True)(...)",
+            )
+
+
+def _open(record: Record, read: ReadSnapshot) -> ResumePoint:
+    head = record.head
+    where = f"checkpoint {head.get('number')} ({lsn_text(record.lsn)})"
+    try:
+        path = path_from_json(head["path"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptionError(f"a path that makes no sense: {error}", path=where) from error
+    refs = [SnapshotRef.decode(section) for section in record.sections]
+    parts = [read(ref) for ref in refs]
+    return ResumePoint(record.lsn, head, path, refs[:-1], parts[:-1], parts[-1])

@@ -1,0 +1,251 @@
+"""The root of a store: what makes a place a store, and the key that its runs are signed with.
+
+Guarantees: a store's format and id are written once and never change; a local store gets a secret key of its own
+(mode 0600) when it is made, and never silently another one; nobody uses a shared store unsigned without having said so;
+a storage that is not local is tried for exclusive creation before this process writes there.
+
+On disk: ``FORMAT`` (JSON: ``{"format": 1, "store": hex id}``, created once), and for local stores ``key`` (64
+hexadecimal digits) and ``.gitignore`` (a store never belongs into a repository). The key is there before FORMAT is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpt import host
+from ckpt.errors import (
+    CorruptionError,
+    MissingKeyError,
+    OptionError,
+    RunNotFoundError,
+    StorageError,
+    UnknownFormatError,
+    UntrustedError,
+)
+from ckpt.format.keys import UNSIGNED, Key
+from ckpt.format.names import FORMAT_KEY, SECRET_KEY, parse_job
+from ckpt.protocols import Storage
+from ckpt.storage import LocalStorage, is_in_process, local_path, resolve
+from ckpt.storage.probe import PROBE_PREFIX, probe
+
+FORMAT_VERSION = 1
+IGNORE_FILE = ".gitignore"
+
+_OWN = frozenset({FORMAT_KEY, SECRET_KEY, IGNORE_FILE})
+_ID_BYTES = 16
+
+_probed: set[str] = set()
+_probing = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRoot:
+    """An open store: where its keys live, what signs them, its id (32 hexadecimal digits) and its address."""
+
+    storage: Storage
+    key: Key
+    store_id: str
+    url: str
+
+    @classmethod
+    def open(
+        cls,
+        url: str | os.PathLike[str],
+        *,
+        key: Key | str | os.PathLike[str] | None = None,
+        unsigned: bool = False,
+        create: bool = True,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> StoreRoot:
+        """The store at ``url`` (see ``storage.resolve``), made if it is not there; without ``create`` only read.
+
+        ``key`` is a key, its text, or the path of a file with its text; without one a local store uses its own, and a
+        shared one wants ``unsigned``, which gives up the protection from forged runs, and warns. When this returns,
+        the store's id and key are durable.
+
+        Raises RunNotFoundError (no store there, without ``create``), UntrustedError (no key, or one that others can
+        read), UnknownFormatError, CorruptionError (FORMAT unreadable or lost), OptionError (bad address or key, or a
+        folder of other things), UnsupportedStorageError, StorageError.
+        """
+        storage = resolve(url, storage_options)
+        given = None if key is None else _given_key(key)
+        stored = _read_format(storage)
+        if stored is None and not create:
+            fix = "check the address (CKPT_STORE, --store), or start a job there"
+            raise RunNotFoundError("there is no ckpt store", where=storage.url, fix=fix)
+        if create:
+            _check_safe(storage, storage_options or {})
+        others = [] if stored else _foreign(storage)
+        if others and (stored := _read_format(storage)) is None:  # else somebody made the store just now
+            raise _not_a_store(storage, others)
+        chosen = given or _stored_key(storage, unsigned=unsigned, create=create)
+        _check_signed(chosen, storage, unsigned=unsigned)
+        if stored is None:
+            stored = _create_format(storage)
+        return cls(storage, chosen, stored, storage.url)
+
+
+def job_folders(storage: Storage) -> list[str]:
+    """The quoted names of the jobs that have anything in the store, sorted."""
+    return [name for name in storage.children("") if parse_job(name) is not None]
+
+
+def _read_format(storage: Storage) -> str | None:
+    """The store's id; None if there is no store yet. CorruptionError, UnknownFormatError, StorageError."""
+    try:
+        text = storage.get(FORMAT_KEY)
+    except MissingKeyError:
+        return None
+    fix = "put the store's own FORMAT file back from a backup; it never changes"
+    try:
+        content = json.loads(text)
+        version, store_id = content["format"], content["store"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptionError("the store's FORMAT cannot be read", path=FORMAT_KEY, fix=fix) from error
+    if type(version) is int and version > FORMAT_VERSION:
+        what = f"the store has format {version}, and this ckpt knows formats up to {FORMAT_VERSION}"
+        raise UnknownFormatError(what, where=storage.url, fix="install a newer ckpt")
+    if version != FORMAT_VERSION or type(version) is not int or not _is_id(store_id):
+        raise CorruptionError("the store's FORMAT makes no sense", path=FORMAT_KEY, fix=fix)
+    return str(store_id)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 2 * _ID_BYTES and set(value) <= set("0123456789abcdef")
+
+
+def _create_format(storage: Storage) -> str:
+    """Make the place a store, unless somebody else just did; returns the winner's id."""
+    if local_path(storage) is not None:
+        storage.put_if_absent(IGNORE_FILE, b"*\n")
+    content = {"format": FORMAT_VERSION, "store": host.entropy(_ID_BYTES).hex()}
+    storage.put_if_absent(FORMAT_KEY, (json.dumps(content) + "\n").encode())  # Commit point.
+    stored = _read_format(storage)
+    if stored is None:
+        fix = "use a storage that shows at once what was written"
+        raise StorageError("FORMAT was written and is not there", where=storage.url, fix=fix)
+    return stored
+
+
+def _check_safe(storage: Storage, options: Mapping[str, Any]) -> None:
+    """Once per process: does a storage that is not this process's or this machine's own create exclusively?"""
+    if local_path(storage) is not None or is_in_process(storage):
+        return
+    place = f"{storage.url} {sorted(options.items())!r}"  # one address may mean another server with other options
+    with _probing:
+        if place not in _probed:
+            probe(storage)
+            _probed.add(place)
+
+
+def _foreign(storage: Storage) -> list[str]:
+    """What is at the place besides the things that a store being made consists of."""
+    return [name for name in storage.children("") if name not in _OWN and not name.startswith(PROBE_PREFIX)]
+
+
+def _not_a_store(storage: Storage, others: list[str]) -> CorruptionError | OptionError:
+    shown = ", ".join(others[:3])
+    if storage.exists(SECRET_KEY):
+        fix = "put the store's own FORMAT file back from a backup; it never changes"
+        return CorruptionError(f"the store has runs ({shown}) but no FORMAT", path=FORMAT_KEY, fix=fix)
+    what = f"this place is not a ckpt store and holds other things ({shown})"
+    fix = "give an empty or a new place; if it was a store, put its FORMAT file back from a backup"
+    return OptionError(what, where=storage.url, fix=fix)
+
+
+def _given_key(key: Key | str | os.PathLike[str]) -> Key:
+    """The key that a caller named. A text that is the path of a file means what the file says."""
+    if isinstance(key, Key):
+        return key
+    path = Path(key).expanduser()
+    if isinstance(key, str) and not _is_file(path):
+        return Key.parse(key)
+    return _read_key_file(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a text that cannot be a path at all
+        return False
+
+
+def _stored_key(storage: Storage, *, unsigned: bool, create: bool) -> Key:
+    """The store's own key, made if the store has no runs yet; UNSIGNED or an error for stores that have none."""
+    folder = local_path(storage)
+    if folder is None and not is_in_process(storage):
+        if unsigned:
+            return UNSIGNED
+        raise UntrustedError(
+            "a shared store needs a key, so that nobody else can plant code in it",
+            where=storage.url,
+            fix="set CKPT_KEY (make one with: openssl rand -hex 32), or say unsigned=True if everyone there is trusted",
+        )
+    if not storage.exists(SECRET_KEY):
+        # Whoever makes a store makes its key first: once runs are visible, an existing key is visible too.
+        if (not create or job_folders(storage)) and not storage.exists(SECRET_KEY):
+            raise UntrustedError(
+                "the store's key is missing",
+                where=f"{storage.url}/{SECRET_KEY}",
+                fix="put the key file back from a backup, or give its text as CKPT_KEY",
+            )
+        text = (Key.generate(host.entropy).to_text() + "\n").encode()
+        if folder is None:
+            storage.put_if_absent(SECRET_KEY, text)
+        else:
+            LocalStorage(folder).create_private(SECRET_KEY, text)
+    # Not the key just made: of several makers one has won, and all use the winner's.
+    return (
+        _parse_key_file(storage.get(SECRET_KEY), SECRET_KEY) if folder is None else _read_key_file(folder / SECRET_KEY)
+    )
+
+
+def _read_key_file(path: Path) -> Key:
+    """UntrustedError if others than its owner can read or change it; StorageError; CorruptionError."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read(4096)
+    except OSError as error:
+        what = f"cannot read the key file: {error.strerror or error}"
+        raise StorageError(
+            what, where=str(path), fix="check that the file is there and that this user may read it"
+        ) from error
+    if mode & 0o077:
+        raise UntrustedError(
+            f"the key file is open to others (mode {mode:04o})",
+            where=str(path),
+            fix=f"chmod 600 {path} (if the file system keeps no modes: move the key elsewhere and set CKPT_KEY)",
+        )
+    return _parse_key_file(text, str(path))
+
+
+def _parse_key_file(text: bytes, path: str) -> Key:
+    try:
+        return Key.parse(text.decode("ascii"))
+    except (OptionError, UnicodeDecodeError) as error:
+        fix = "put the key file back from a backup, or give its text as CKPT_KEY"
+        raise CorruptionError("the key file does not hold a key", path=path, fix=fix) from error
+
+
+def _check_signed(key: Key, storage: Storage, *, unsigned: bool) -> None:
+    """UNSIGNED only for those who asked for it by name, and not without a word."""
+    if key.secret != UNSIGNED.secret:
+        return
+    if not unsigned:
+        what = "the all-zero key protects nothing"
+        raise UntrustedError(what, where=storage.url, fix="make a key with: openssl rand -hex 32, or say unsigned=True")
+    warnings.warn(
+        f"the store {storage.url} is unsigned: whoever can write there can run code in every process that resumes "
+        "from it; set CKPT_KEY to sign it",
+        UserWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,296 @@
+"""The life of one attempt: lease, recover, run, release.
+
+``open_attempt`` gives a run that is ready to be entered, or the recorded result of one that is over. Whatever happens
+afterwards, ``Attempt.close`` ends the threads, records how it ended, and lets the lease go.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ckpt import events, host
+from ckpt._version import __version__
+from ckpt.capture import fingerprint
+from ckpt.capture.graph import Graph
+from ckpt.capture.state import StateCapture
+from ckpt.capture.visible import Visible
+from ckpt.errors import CkptError, CodeChangedError, Preempted
+from ckpt.format.names import RunNames
+from ckpt.format.path import ends_block
+from ckpt.format.records import Kind, Record
+from ckpt.holder import Holder
+from ckpt.lease import HeldLease, acquire
+from ckpt.log import LogView, LogWriter, read_log
+from ckpt.protocols import Clock
+from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
+from ckpt.retention import KeptCheckpoint, Retention
+from ckpt.root import StoreRoot
+from ckpt.session import current
+from ckpt.session.loops import MarkedLoop
+from ckpt.session.pulse import Pulse
+from ckpt.session.run import Run
+from ckpt.session.services import Services
+from ckpt.session.signals import StopSignals
+from ckpt.settings import Environment, Options
+from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
+from ckpt.staging import Stager
+from ckpt.triggers import parse
+
+MAX_ATTEMPTS_LISTED = 20
+"""Earlier attempts that each checkpoint repeats, so that they can be shown after their log was trimmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments."""
+
+    names: RunNames
+    options: Options
+    environment: Environment
+    code: Mapping[str, str]
+    arguments: str
+    captures_locals: bool
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt that holds the lease. ``run`` is ready to be entered."""
+
+    plan: Plan
+    services: Services
+    run: Run
+    signals: StopSignals
+
+    def enter(self) -> None:
+        """Make this the current run of the thread and listen to signals."""
+        current.enter(self.run)
+        self.signals.install()
+
+    def close(self, error: BaseException | None) -> None:
+        """End the attempt. ``error`` is what the job raised; nothing that goes wrong here hides it.
+
+        In a forked child that leaves the job's code (``os.fork`` and ``sys.exit``) the attempt is not its own: no effect.
+        """
+        if self.run.track.inert:
+            return
+        current.leave()
+        self.signals.restore()
+        try:
+            self.run.close()
+            if error is not None:
+                self._record(error)
+            self.services.log.close()
+        except CkptError as trouble:
+            if error is None:
+                raise
+            events.say(f"could not record how the attempt ended: {trouble}")
+        finally:
+            self.services.lease.release()
+
+    def _record(self, error: BaseException) -> None:
+        if isinstance(error, Preempted):
+            head = self.services.status_head("preempted", str(error.reason))
+            events.say(f"{self.plan.names.address}: {error}")
+        else:
+            head = self.services.status_head("failed", f"{type(error).__name__}: {error}"[:500])
+        self.services.log.append(Kind.STATUS, {**head, **self.run.cost_head()}, durable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that is over: the verified parts of its result."""
+
+    parts: list[Any]
+
+    def result(self, visible: Visible) -> Any:
+        """The recorded result; what the caller can see is brought to its recorded end, too."""
+        return StateCapture(Graph(visible, lambda kind: None), visible, (), ()).restore_result(self.parts)
+
+
+def open_attempt(plan: Plan) -> Attempt | Finished:
+    """Take the run over and find where it goes on; or its result, if it finished and is not wanted afresh.
+
+    RunBusyError (a live attempt), CorruptionError and its siblings, CodeChangedError, StorageError.
+    """
+    clock = host.SystemClock()
+    root = StoreRoot.open(
+        plan.options.store, key=plan.environment.key, unsigned=_unsigned(plan.options), create=True
+    )
+    holder = Holder.this_process(clock)
+    lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
+    try:
+        finished = _finished(plan, root)
+        if finished is None:
+            return _open(plan, root, lease, holder, clock)
+    except BaseException:
+        lease.release()
+        raise
+    lease.release()
+    return finished
+
+
+def _finished(plan: Plan, root: StoreRoot) -> Finished | None:
+    """The recorded result of a job that is over. A ``with`` block is entered again, with its last state."""
+    record = None
+    if not plan.options.fresh:
+        view = read_log(root.storage, plan.names, root.key)
+        record = result_record(view, history_of(view.records), plan.names)
+    if record is None:
+        return None
+    if _code_asks_for_fresh(plan, record.head, "the run finished", "this is the result of the OLD code"):
+        return None
+    if not plan.captures_locals:
+        events.say(f"{plan.names.address}: finished earlier; its last state is back. To run it afresh: ckpt rm {plan.names.address}")
+        return None
+    parts = read_snapshot(SnapshotRef.decode(record.sections[0]), root.storage, plan.names, root.key)
+    events.say(
+        f"{plan.names.address}: finished earlier, returning the recorded result "
+        "(to run it afresh: f.options(fresh=True)(...))"
+    )
+    return Finished(parts)
+
+
+def _unsigned(options: Options) -> bool:
+    return bool(getattr(options.store, "unsigned", False))
+
+
+def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, clock: Clock) -> Attempt:
+    names, key = plan.names, root.key
+    facts = _facts(plan, holder)
+    log, view = LogWriter.take_over(
+        root.storage, names, key, fence=facts, entropy=host.entropy, clock=clock
+    )
+    history = history_of(view.records)
+    _report_torn(view)
+
+    def read(ref: SnapshotRef) -> list[Any]:
+        return read_snapshot(ref, root.storage, names, key)
+
+    resume: ResumePoint | None = None
+    # A job that finished is only opened to be run afresh: its checkpoints are gone.
+    fresh = plan.options.fresh or (history.finished is not None and plan.captures_locals)
+    if not fresh:
+        resume = find_resume_point(view, history, names, read)
+        if resume is not None and history.finished is None:
+            fresh = _code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", _MIXED)
+    if fresh:
+        log.append(Kind.STATUS, {**facts, "status": "reset", "when": clock.now()}, durable=True)
+        resume, history = None, History([], [], None, log.position, None)
+    snapshots = SnapshotWriter(root.storage, names, key, log.epoch)
+    retention = _retention(plan, root, log, snapshots, history, {**facts, "status": "running"})
+    environment = plan.environment
+    services = Services(
+        options=plan.options,
+        storage=root.storage,
+        names=names,
+        key=key,
+        clock=clock,
+        entropy=host.entropy,
+        lease=lease,
+        log=log,
+        snapshots=snapshots,
+        retention=retention,
+        stager=Stager(),
+        trigger=parse(plan.options.every),
+        facts=facts,
+        attempts=_attempts(view.records, log.epoch, facts),
+        code=plan.code,
+        resume=resume,
+        operations=resume.operations if resume is not None else results_since_start(history),
+        over=history.finished is not None or (resume is not None and ends_block(resume.path)),
+        pulse=Pulse(environment.pulse) if environment.pulse else None,
+        pulse_every_s=environment.pulse_every_s,
+        remade_types=(MarkedLoop,),
+    )
+    if resume is not None:
+        snapshots.adopt([*resume.refs])
+    retention.sweep_orphans()
+    run = Run(services, captures_locals=plan.captures_locals)
+    return Attempt(plan, services, run, StopSignals(run.stop))
+
+
+def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
+    """What the log says of an attempt: enough to start it again, nothing of the environment."""
+    return {
+        **asdict(holder),
+        "job": plan.names.job,
+        "run_id": plan.names.run_id,
+        "arguments": plan.arguments,
+        "command": host.command_line(),
+        "cwd": os.getcwd(),
+        "python": sys.version.split()[0],
+        "ckpt": __version__,
+        "code": dict(plan.code),
+    }
+
+
+def _report_torn(view: LogView) -> None:
+    for torn in view.torn:
+        events.say(f"{torn.path}: the last {torn.length} bytes are an unfinished record of a dead attempt; not used")
+
+
+def _attempts(records: list[Record], epoch: int, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Earlier attempts and this one, oldest first: from the newest checkpoint's list and from FENCE records."""
+    found: dict[int, dict[str, Any]] = {}
+    for record in records:
+        for one in record.head.get("attempts", ()):
+            found[one["attempt"]] = one
+        if record.kind == Kind.FENCE:
+            found[record.epoch] = _attempt(record.epoch, record.head)
+    found[epoch] = _attempt(epoch, facts)
+    return [found[number] for number in sorted(found)][-MAX_ATTEMPTS_LISTED:]
+
+
+def _attempt(epoch: int, head: Mapping[str, Any]) -> dict[str, Any]:
+    return {"attempt": epoch, "started": head.get("started"), "host": head.get("host"), "pid": head.get("pid")}
+
+
+def _code_asks_for_fresh(plan: Plan, head: Mapping[str, Any], since: str, meaning: str) -> bool:
+    """Compare the code with what a record names and do what ``on_code_change`` says; True to start afresh."""
+    if not plan.captures_locals:
+        return False
+    changed = fingerprint.changed(head.get("code", {}), dict(plan.code))
+    if not changed:
+        return False
+    names = ", ".join(changed)
+    choice = plan.options.on_code_change
+    if choice == "fail":
+        raise CodeChangedError(
+            f"the code of {names} changed since {since}",
+            changed=changed,
+            where=plan.names.address,
+            fix='put the old code back, or choose on_code_change="resume" or "fresh"',
+        )
+    if choice == "fresh":
+        events.say(f"{plan.names.address}: the code of {names} changed; starting afresh")
+        return True
+    if choice == "warn":
+        events.say(
+            f"{plan.names.address}: the code of {names} changed since {since}; "
+            f'{meaning} (on_code_change="fail" or "fresh" chooses otherwise; f.options(fresh=True)(...) runs it afresh)'
+        )
+    return False
+
+
+_MIXED = "the rest runs with the new code"
+
+
+def _retention(
+    plan: Plan, root: StoreRoot, log: LogWriter, snapshots: SnapshotWriter, history: History, running: Mapping[str, Any]
+) -> Retention:
+    retention = Retention(root.storage, plan.names, log, snapshots, keep=plan.options.keep, running=running)
+    kept = []
+    for record in history.checkpoints[-plan.options.keep :]:
+        try:
+            packs = frozenset[str]().union(*(SnapshotRef.decode(section).packs for section in record.sections))
+        except CkptError:
+            continue  # recovery has said so already; a checkpoint that cannot be read keeps nothing
+        kept.append(KeptCheckpoint(record.lsn, int(record.head["covers"]), packs))
+    retention.recovered(kept)
+    return retention
+
+

@@ -1,0 +1,55 @@
+"""The seam between the track (where the run is) and the run (what is done about it)."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ckpt.checkpointer import Kept
+from ckpt.session.node import Node
+
+
+class Conductor(Protocol):
+    """What the track asks of the session around it."""
+
+    def now(self) -> float: ...
+
+    def keep(self, node: Node, frame: types.FrameType | None) -> Kept:
+        """Read and stage the state at this point."""
+
+    def discard(self, kept: Kept) -> None:
+        """``kept`` is named by no node any more."""
+
+    def namespaces_to_save(self) -> list[Any]:
+        """Contents of the ``run.state`` namespaces, for the state."""
+
+    def restore_namespaces(self, contents: list[Any]) -> None:
+        """Put them back."""
+
+    def parts_of(self, state: int) -> list[Any]:
+        """The verified parts of snapshot ``state`` of the checkpoint that is being resumed."""
+
+    def preempt_if_asked(self) -> None:
+        """While replaying, nothing new has to be saved: if the run was asked to stop, raise Preempted."""
+
+    def replayed(self) -> None:
+        """The resume point is reached."""
+
+    def kept(self, state: int) -> Kept:
+        """That snapshot, as something that later checkpoints can name again."""
+
+    def postpone(self, error: Exception) -> None:
+        """Raise ``error`` at the next safe point that can raise."""
+
+    def passed(self, node: Node, frame: types.FrameType | None, kind: str) -> None:
+        """A safe point: "entry", "iteration", "exit" or "closed" (where nothing can be raised)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What ``ckpt.loop`` was given. ``private``: nobody else refers to the iterable."""
+
+    iterable: Any
+    key: Any
+    private: bool

@@ -1,0 +1,94 @@
+"""Recognising the input of a loop: marks of items, and what is said when an item is another one."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from ckpt import digests
+from ckpt.errors import IdentityError, InputChangedError
+
+if TYPE_CHECKING:
+    from ckpt.session.sources import Source
+
+ATOMS = {int, float, str, bytes, bool, complex, type(None)}
+"""Types whose values never change."""
+
+_FIX = "give the same input, use key= to identify items by key, or start afresh with fresh=True"
+
+
+Mark = list[Any]
+"""[digest hex, short text, place]: an item that can be recognised; place -1 is the last consumed item, 0 the next."""
+
+
+def item_mark(item: Any, place: int) -> Mark | None:
+    """The mark of an item, or None if it has no stable digest."""
+    try:
+        return [digests.digest(item).hex()[:32], short_text(item), place]
+    except IdentityError:
+        return None
+
+
+def base_mark(source: Source | None, index: int, last: Any) -> Mark | None:
+    """What to recognise the input by when it is started again at ``index``; ``last`` is the last consumed item.
+
+    An item that the job may have changed cannot be recognised in an input that was made again. An item of a private
+    list is as it was made until it is handed out.
+    """
+    if index > 0 and _is_immutable(last):
+        return item_mark(last, -1)
+    if source is not None and source.private:
+        known, following = source.item(index)
+        return item_mark(following, 0) if known else None
+    return None
+
+
+def _is_immutable(item: Any) -> bool:
+    if isinstance(item, (tuple, frozenset)):
+        return all(_is_immutable(one) for one in item)
+    return type(item) in ATOMS or isinstance(
+        item, (enum.Enum, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
+    )
+
+
+def short_text(item: Any) -> str:
+    """A text of at most 60 characters for messages."""
+    if isinstance(item, (str, bytes, int, float, bool, complex, type(None))):
+        text = repr(item[:60] if isinstance(item, (str, bytes)) else item)
+    elif isinstance(item, tuple) and len(item) <= 4:
+        text = f"({', '.join(short_text(one) for one in item)})"
+    elif isinstance(item, pathlib.PurePath):
+        text = str(item)
+    else:
+        text = f"<{type(item).__qualname__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_item(item: Any, mark: Mark | None, position: int, where: str) -> None:
+    """InputChangedError if ``item`` is not the one that ``mark`` was made of."""
+    now = None if mark is None else item_mark(item, mark[2])
+    if mark is not None and now is not None and now[0] != mark[0]:
+        raise InputChangedError(
+            f"item {position} was {mark[1]} when the checkpoint was taken, and is {now[1]} now",
+            where=where,
+            fix=_FIX,
+        )
+
+
+def check_base(source: Source, index: int, mark: Mark | None, where: str) -> None:
+    """The same for the input that was made again, before it is started at ``index``."""
+    if mark is None:
+        return
+    position = index + mark[2]
+    known, item = source.item(position)
+    if known:
+        check_item(item, mark, position, where)
+    elif source.private and source.length is not None and position >= source.length:
+        raise InputChangedError(
+            f"item {position} was {mark[1]} when the checkpoint was taken, and the input has {source.length} items now",
+            where=where,
+            fix=_FIX,
+        )

@@ -1,0 +1,112 @@
+"""The marked loop itself: the generator that a ``for`` statement pulls.
+
+Its fast lane is a few bytecodes per item: hand the item out, count, look whether anybody wants attention.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ckpt.capture.sites import LoopSite
+from ckpt.session.conductor import Input
+
+if TYPE_CHECKING:
+    from ckpt.session.run import Run
+
+
+@functools.cache
+def _references_of_a_temporary() -> int:
+    """What ``sys.getrefcount`` says of an argument that was passed on once and that nobody else holds.
+
+    Measured with calls of the same shape as ``ckpt.loop(...)``. A count above it means that somebody else may hold the
+    iterable; the state is then larger than it may have to be, never smaller.
+    """
+
+    class Probe:
+        def __init__(self, iterable: Any) -> None:
+            self.count = sys.getrefcount(iterable)
+
+    def passing_on(iterable: Any) -> int:
+        return Probe(iterable).count
+
+    return passing_on([])
+
+
+class MarkedLoop:
+    """What ``ckpt.loop(...)`` gives inside a job. Has a length if its iterable has one."""
+
+    __slots__ = ("_iterable", "_key", "_name", "_private", "_progress", "_run", "_site")
+
+    def __init__(
+        self, run: Run, iterable: Any, site: LoopSite, name: str | None, key: Any, progress: bool | None
+    ) -> None:
+        self._private = sys.getrefcount(iterable) <= _references_of_a_temporary()
+        self._run, self._iterable, self._site = run, iterable, site
+        self._name, self._key, self._progress = name, key, progress
+
+    def __len__(self) -> int:
+        return len(self._iterable)
+
+    def __length_hint__(self) -> int:
+        return len(self._iterable) if hasattr(self._iterable, "__len__") else NotImplemented
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._run.alive:
+            return iter(self._iterable)
+        return self._keyed() if self._key is not None else self._indexed()
+
+    def _indexed(self) -> Iterator[Any]:
+        run = self._run
+        if run.finished and not run.track.replaying:
+            return
+        track, attention = run.track, run.attention
+        node, items = track.enter(self._site, self._name, Input(self._iterable, None, self._private))
+        run.show(node, self._progress)
+        if node.status != "active":
+            return
+        index, children = node.index, node.children
+        try:
+            while True:
+                for item in items:
+                    node.item = item
+                    yield item
+                    index += 1
+                    node.index = index
+                    if attention or children:
+                        track.iterated(node)
+                        if node.again is not None:
+                            break
+                else:
+                    break
+                items, node.again = node.again, None
+        except GeneratorExit:
+            track.closed(node)
+            raise
+        track.exhausted(node)
+
+    def _keyed(self) -> Iterator[Any]:
+        run = self._run
+        if run.finished and not run.track.replaying:
+            return
+        track, attention = run.track, run.attention
+        node, items = track.enter(self._site, self._name, Input(self._iterable, self._key, self._private))
+        run.show(node, self._progress)
+        if node.status != "active":
+            return
+        keyed, children = node.keyed, node.children
+        assert keyed is not None
+        try:
+            for digest, item in items:
+                node.item, node.item_key = item, digest
+                yield item
+                keyed.finish(digest)
+                node.index += 1
+                if attention or children:
+                    track.iterated(node)
+        except GeneratorExit:
+            track.closed(node)
+            raise
+        track.exhausted(node)

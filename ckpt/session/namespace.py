@@ -1,0 +1,46 @@
+"""``run.state(...)``: a namespace whose values come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckpt.capture.visible import has_state_dict
+
+
+class Namespace:
+    """Plain attributes. Values with ``state_dict`` and ``load_state_dict`` are restored in place, others are replaced."""
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
+
+    def __repr__(self) -> str:
+        return f"state({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class _InPlace:
+    """The ``state_dict`` of an object that the program makes itself."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _InPlace, (self.state,)
+
+
+def save(namespace: Namespace) -> dict[str, Any]:
+    """The values by name, picklable in the state's graph."""
+    return {
+        name: _InPlace(value.state_dict()) if has_state_dict(value) else value
+        for name, value in vars(namespace).items()
+    }
+
+
+def restore(namespace: Namespace, saved: dict[str, Any]) -> None:
+    """Set the values back; names that the saved state does not have keep the values that the program gave."""
+    for name, value in saved.items():
+        if isinstance(value, _InPlace):
+            getattr(namespace, name).load_state_dict(value.state)
+        else:
+            setattr(namespace, name, value)

@@ -1,0 +1,173 @@
+"""Steps: calls whose results are recorded in the log and returned, not executed again, on a resume."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt import digests
+from ckpt.capture.randomness import RandomState, read_random_state, write_random_state
+from ckpt.codecs.pickling import from_bytes, to_bytes
+from ckpt.errors import IdentityError, UncapturableError, UnsupportedCodeError
+from ckpt.format.records import Kind
+from ckpt.session import current
+from ckpt.session.services import Services
+from ckpt.session.steps import Recorded, identity_of, scope_of
+from ckpt.session.track import Track
+
+_OK, _RAISED, _DREW = b"\x00", b"\x01", b"\x02"
+"""What an encoded result begins with: a value, an exception, or a value after drawing random numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """How a step is to be called.
+
+    ``retries`` further tries after an exception of ``retry_on``, the first after ``backoff`` seconds, doubling, with
+    jitter. ``record_errors``: an exception that remains is recorded too, and raised again instead of a new try.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    key: Any = None
+    retries: int = 0
+    backoff: float = 1.0
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    record_errors: bool = False
+
+
+class Operations:
+    """Executes and records the steps of one run. Thread-safe."""
+
+    def __init__(self, services: Services, track: Track, recorded: Recorded) -> None:
+        self._services, self._track, self._recorded = services, track, recorded
+        self.recorded = 0
+        """Steps that this attempt has recorded."""
+        self._durable = services.options.sync_interval_s == 0
+
+    def call(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The recorded result, or the result of executing the step now, which is recorded when this returns."""
+        argument_digest = self._argument_digest(spec, args, kwargs)
+        with self._recorded.lock:
+            node = self._track.active[-1]
+            identity = identity_of(self._track.active, spec.name, argument_digest)
+            where = scope_of(self._track.active)
+        data = self._recorded.take(identity, node)
+        if data is not None:
+            return self._outcome(data)
+        began, before = self._services.clock.monotonic(), read_random_state()
+        outcome, value = self._execute(spec, identity, args, kwargs)
+        self._refuse_changed_arguments(spec, args, kwargs, argument_digest)
+        after = read_random_state()
+        data = _encode(spec, outcome, value, after if after != before else None)
+        head = {
+            "id": identity.hex(),
+            "step": spec.name,
+            "where": where,
+            "seconds": round(self._services.clock.monotonic() - began, 6),
+            "outcome": "ok" if outcome == _OK else "error",
+            "bytes": len(data),
+        }
+        self._recorded.add(identity, data, node)
+        try:
+            # Commit point of the step: its result is recorded.
+            self._services.log.append(Kind.OPERATION, head, [data], durable=self._durable)
+        except BaseException:
+            self._recorded.remove(identity, node)
+            raise
+        self.recorded += 1
+        if outcome == _RAISED:
+            raise value
+        return value
+
+    def _argument_digest(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        if spec.key is not None:
+            return digests.digest(spec.key(*args, **kwargs) if callable(spec.key) else spec.key)
+        try:
+            return digests.digest((args, kwargs))
+        except IdentityError as error:
+            raise IdentityError(
+                error.what, where=f"step {spec.name}, {error.where}", fix="identify the call: ckpt.step(fn, key=...)"
+            ) from error
+
+    def _execute(self, spec: StepSpec, identity: bytes, args: Any, kwargs: Any) -> tuple[bytes, Any]:
+        outer = current.in_step()
+        current.set_step(identity)
+        try:
+            return _OK, self._try(spec, args, kwargs)
+        except Exception as error:
+            if not spec.record_errors:
+                raise
+            return _RAISED, error
+        finally:
+            current.set_step(outer)
+
+    def _try(self, spec: StepSpec, args: Any, kwargs: Any) -> Any:
+        for attempt in range(spec.retries):
+            try:
+                return spec.function(*args, **kwargs)
+            except spec.retry_on:
+                jitter = random.Random(self._services.entropy(8)).random()
+                self._services.clock.sleep(spec.backoff * 2**attempt * (0.5 + jitter))
+        return spec.function(*args, **kwargs)
+
+    def _refuse_changed_arguments(self, spec: StepSpec, args: Any, kwargs: Any, before: bytes) -> None:
+        """A replay returns the result and nothing else: what a step does to its arguments would be missing."""
+        if spec.key is None and self._argument_digest(spec, args, kwargs) != before:
+            raise UnsupportedCodeError(
+                f"step {spec.name} changed its arguments, which a replay of its result could not do",
+                where=f"step {spec.name}",
+                fix="return what changes, and change it in the job (a copy of the argument: x = step(f)(x))",
+            )
+
+    @staticmethod
+    def _outcome(data: bytes) -> Any:
+        value = from_bytes(memoryview(data)[1:])
+        if data[:1] == _RAISED:
+            raise value
+        if data[:1] == _DREW:
+            value, state = value
+            write_random_state(state)
+        return value
+
+
+def _encode(spec: StepSpec, outcome: bytes, value: Any, drew: RandomState | None) -> bytes:
+    """The record of a result. UncapturableError if it cannot be pickled; an exception that cannot come back is raised."""
+    try:
+        if outcome == _RAISED:
+            return _RAISED + _checked_error(value)
+        return _OK + to_bytes(value) if drew is None else _DREW + to_bytes((value, drew))
+    except UncapturableError as error:
+        raise UncapturableError(
+            error.what, where=f"result of step {spec.name}", fix="return plain data from the step"
+        ) from error
+
+
+def _checked_error(error: Any) -> bytes:
+    data = to_bytes(error)
+    try:
+        from_bytes(data)
+    except Exception:  # noqa: BLE001 - whatever its class raises: it cannot be recorded, so the step has simply failed
+        raise error from None
+    return data
+
+
+def operation_key(address: str, identity: bytes) -> str:
+    """32 hexadecimal digits, the same in every attempt at this operation of this run."""
+    return hashlib.blake2b(address.encode() + b"\0" + identity, digest_size=16).hexdigest()
+
+
+def make_spec(function: Any, options: dict[str, Any]) -> StepSpec:
+    """The options of ``ckpt.step`` for ``function``. UnsupportedCodeError for what has no result to record."""
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise UnsupportedCodeError(
+            f"step {function.__qualname__} is a generator or coroutine function, which has no result to record",
+            fix="make it a plain function that returns its result",
+        )
+    given = dict(options)
+    name = given.pop("name", None) or getattr(function, "__qualname__", type(function).__qualname__)
+    return StepSpec(function, name, **given)

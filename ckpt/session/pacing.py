@@ -1,0 +1,58 @@
+"""When it is worth it: the decisions between safe points and checkpoints.
+
+A checkpoint is taken where the trigger says that one is due, and where a resume from it would not have to run too much
+again; a state is kept (staged, and named by later checkpoints) where the work behind it is worth far more than the copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckpt.session.node import Node, rerun_s
+
+RERUN_SHARE = 0.5
+"""A checkpoint is taken in an inner loop if a resume from it costs at most this share of the work since the last one."""
+
+KEEP_SHARE = 0.01
+"""A state is kept between checkpoints if copying it costs at most this share of the work that it saves."""
+
+
+class Pacing:
+    """What is due, asked for, and known of costs. Used by the job's thread; ``ask`` may be called from any."""
+
+    def __init__(self, trigger: Any, *, first: bool, now_s: float) -> None:
+        self.trigger = trigger
+        self.iterations = 0
+        self.last_s = now_s
+        self.due = False
+        self._first = first
+        self._asked = False
+        self._keep_cost_s = 0.0
+
+    def ask(self) -> None:
+        """A checkpoint is wanted at the next safe point, whatever it costs."""
+        self._asked = True
+
+    def insists(self, now_s: float) -> bool:
+        """Whether a checkpoint has to be taken at this very place: the first, one asked for, or one counted out."""
+        counted = self.trigger.counts_iterations and self.trigger.due_in(self.iterations, now_s) <= 0
+        return bool(self._first or self._asked or counted)
+
+    def allows(self, active: list[Node], node: Node, now_s: float) -> float:
+        """0 if a checkpoint at ``node`` is a good one; else the seconds after which it is worth another look."""
+        again_s = rerun_s(active, node)
+        return 0.0 if again_s <= RERUN_SHARE * (now_s - self.last_s) else again_s
+
+    def taken(self) -> str:
+        """A checkpoint is being taken; the reason, for the log."""
+        reason = "first" if self._first else "requested" if self._asked else "trigger"
+        self._first = self._asked = self.due = False
+        return reason
+
+    def kept(self, cost_s: float) -> None:
+        """A state was read and staged, which took this long."""
+        self._keep_cost_s = max(cost_s, 0.7 * self._keep_cost_s + 0.3 * cost_s)
+
+    def worth_keeping(self, work_s: float) -> bool:
+        """Whether a state that saves ``work_s`` seconds of work is worth its cost."""
+        return work_s * KEEP_SHARE >= self._keep_cost_s

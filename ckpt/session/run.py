@@ -1,0 +1,395 @@
+"""One attempt of one run, from the inside: when to keep a state, when to take a checkpoint, and what a user can ask.
+
+``Run`` conducts the track (where the run is), the capture (what its state is) and the checkpointer (how it becomes
+durable). It never blocks the job except to copy the state, and where the caller asked for durability.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from ckpt import events
+from ckpt.capture import frames, sites
+from ckpt.capture.graph import Graph
+from ckpt.capture.randomness import write_random_state
+from ckpt.capture.state import StateCapture
+from ckpt.capture.visible import Visible
+from ckpt.checkpointer import Kept, Request
+from ckpt.errors import OptionError, Preempted, StorageError
+from ckpt.format.path import END, without_loops
+from ckpt.format.records import Kind
+from ckpt.session import current, namespace
+from ckpt.session.loops import MarkedLoop
+from ckpt.session.namespace import Namespace
+from ckpt.session.node import Node
+from ckpt.session.operations import Operations, make_spec
+from ckpt.session.pacing import Pacing
+from ckpt.session.saving import Saving
+from ckpt.session.services import Services
+from ckpt.session.steps import Recorded
+from ckpt.session.track import Track
+
+PROGRESS_S = 0.2
+
+
+class Run:
+    """A run that is going on. ``ckpt.open`` gives one; ``ckpt.current_run()`` finds it inside a job."""
+
+    def __init__(self, services: Services, *, captures_locals: bool) -> None:
+        self._services = services
+        self.attention: list[str] = []
+        self._visible = Visible()
+        self._capture = StateCapture(
+            Graph(self._visible, self._special), self._visible, services.options.recreate, services.remade_types
+        )
+        self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
+        self._captures_locals = captures_locals
+        self._namespaces: list[Namespace] = []
+        self._recorded = Recorded(services.recovered_results())
+        self.operations = Operations(services, self.track, self._recorded)
+        self._failure: Exception | None = None
+        self._stop: str | None = None
+        self._shows_progress = False
+        self._started_s = services.clock.monotonic()
+        self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
+        self._alive = True
+        self.finished = services.over
+        if services.trigger.counts_iterations:
+            self.attention.append("count")
+        self._saving = Saving(
+            services, self._pacing, self._recorded, self.attention, postpone=self.postpone, beat=self._checkpointed
+        )
+
+    # -- what a user may ask --------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._services.names.run_id
+
+    @property
+    def address(self) -> str:
+        """``job/run_id``."""
+        return self._services.names.address
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt: 1 for the first."""
+        return self._services.log.epoch
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this attempt goes on from a checkpoint of an earlier one."""
+        return self._services.resume is not None
+
+    def state(self, **initial: Any) -> Namespace:
+        """A namespace with these values, which are part of every later checkpoint, or with the restored ones.
+
+        They come back when the block gets to the marked loop in which the run goes on; in a block that only calls
+        ``checkpoint()`` they are back at once, and the block goes on by what they say. Objects with ``state_dict`` and
+        ``load_state_dict`` are restored in place.
+        """
+        made = Namespace(**initial)
+        if self._captures_locals:
+            self._visible.add(made, "state")
+            return made
+        position = len(self._namespaces)
+        self._namespaces.append(made)
+        resume = self._services.resume
+        if resume is not None and without_loops(resume.path):
+            saved = self._services.resumed_namespaces(self._capture.load_plain)
+            if position < len(saved):
+                namespace.restore(made, saved[position])
+        return made
+
+    def loop(self, iterable: Any, name: str | None = None, key: Any = None, progress: bool | None = None) -> Any:
+        """A marked loop of this run (see ``ckpt.loop``)."""
+        frame = frames.user_frame(frames.caller(1))
+        assert frame is not None
+        return MarkedLoop(self, iterable, sites.site_at(frame), name, key, progress)
+
+    def step(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        """``function`` as a recorded step of this run (options as for ``ckpt.step``)."""
+        spec = make_spec(function, options)
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            if not self._alive or current.in_step() is not None:
+                return function(*args, **kwargs)
+            return self.operations.call(spec, args, kwargs)
+
+        return recorded
+
+    def checkpoint(self) -> None:
+        """Take a checkpoint here and now; durable on return. StorageError if it could not be stored."""
+        frame = frames.user_frame(frames.caller(1))
+        self._check_usable()
+        assert frame is not None
+        if self.finished and not self.track.replaying:
+            return
+        self._saving.wait_idle()
+        was_replaying = self.track.replaying
+        began = self.now()
+        self.track.mark(sites.site_at(frame))
+        if was_replaying:
+            return
+        self._saving.submit_and_wait("requested", self.track.root, began)
+        self._raise_failure()
+        if self._stop is not None:
+            self._end_preempted()
+
+    def request_checkpoint(self) -> None:
+        """Take a checkpoint at the next safe point. Returns at once; may be called from any thread."""
+        self._pacing.ask()
+        self.attention.append("requested")
+
+    # -- the conductor of the track -------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self._services.clock.monotonic()
+
+    def keep(self, node: Node, frame: types.FrameType | None) -> Kept:
+        """Read and stage the state at ``node``. The job stands still for this and nothing else."""
+        began = self.now()
+        chain = self.track.chain(frame)
+        captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
+        kept = self._saving.stage(captured)
+        self._services.note_captured(captured)
+        cost = self.now() - began
+        self._pacing.kept(cost)
+        self._saving.totals.stall_s += cost
+        return kept
+
+    def discard(self, kept: Kept) -> None:
+        # Only while nothing is in flight: the checkpointer may be reading it.
+        if kept.staged is not None and not self._saving.busy:
+            kept.staged.release()
+            kept.staged = None
+
+    def kept(self, state: int) -> Kept:
+        return self._services.resumed_state(state)
+
+    def parts_of(self, state: int) -> list[Any]:
+        return self._services.resumed_parts(state)
+
+    def postpone(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self.attention.append("failure")
+
+    def namespaces_to_save(self) -> list[Any]:
+        return [namespace.save(one) for one in self._namespaces]
+
+    def restore_namespaces(self, contents: list[Any]) -> None:
+        for made, saved in zip(self._namespaces, contents, strict=False):
+            namespace.restore(made, saved)
+
+    def replayed(self) -> None:
+        self.attention[:] = [reason for reason in self.attention if reason != "replay"]
+        if self._services.resume is not None:
+            self._services.say_resumed()
+        self._pacing.last_s = self.now()
+        self._saving.schedule()
+
+    def passed(self, node: Node, frame: types.FrameType | None, kind: str) -> None:
+        """Every safe point that is not passed in the fast lane comes by here."""
+        pulse = self._drain()
+        quiet = kind == "closed"
+        if kind == "iteration":
+            self._pacing.iterations += 1
+        if not quiet:
+            self._raise_failure()
+            if self._stop is not None:
+                self._preempt(node, frame)
+        now = self.now()
+        if pulse:
+            self._pulse()
+        if self._wants_checkpoint(node, now):
+            self.track.rebase(node, frame)
+            self._saving.submit(self._pacing.taken(), self.track.root, now)
+        elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:
+            self.track.rebase(node, frame)  # a block is entered again when it is over: its loops must not be
+        elif kind != "entry" and (node.children or kind != "iteration") and self._pacing.worth_keeping(now - node.base_s):
+            self.track.rebase(node, frame)
+
+    def _drain(self) -> bool:
+        """Take what has been put into ``attention``; True if a sign of life is due."""
+        pulse = False
+        lasting = []
+        while self.attention:
+            reason = self.attention.pop()
+            if reason == "due":
+                self._pacing.due = True
+            elif reason == "pulse":
+                pulse = True
+            elif reason in ("count", "replay"):
+                lasting.append(reason)
+        self.attention.extend(lasting)
+        return pulse
+
+    def _wants_checkpoint(self, node: Node, now: float) -> bool:
+        if self._pacing.insists(now):
+            # Asked for at this very place: wait for the one in flight, as the caller would expect.
+            self._saving.wait_idle()
+            return True
+        if not self._pacing.due or self._saving.busy:
+            return False
+        later_s = self._pacing.allows(self.track.active, node, now)
+        if later_s:
+            # Too much would have to be run again from here: an outer safe point, or a later one, is the better place.
+            self._saving.look_again(later_s, node.line)
+        return not later_s
+
+    def _checkpointed(self, request: Request) -> None:
+        for node in self.track.active:
+            if node.progress is not None:
+                node.progress.checkpointed(request.head["when"])
+        self._beat()
+
+    # -- stopping -------------------------------------------------------------------------------------------
+
+    def stop(self, signal_name: str) -> None:
+        """Called from a signal handler: stop at the next safe point."""
+        self._stop = signal_name
+        self.attention.append("stop")
+
+    def _preempt(self, node: Node, frame: types.FrameType | None) -> None:
+        self._saving.wait_idle()
+        began = self.now()
+        self.track.rebase(node, frame)
+        try:
+            self._saving.submit_and_wait("signal", self.track.root, began)
+        except StorageError as error:
+            events.say(f"the last checkpoint could not be stored; the one before it stays good: {error}")
+        self._end_preempted()
+
+    def _end_preempted(self) -> None:
+        assert self._stop is not None
+        raise Preempted(self._stop)
+
+    def preempt_if_asked(self) -> None:
+        """While replaying nothing new has to be saved: stop at once."""
+        if self._stop is not None and self.track.replaying:
+            self._end_preempted()
+
+    def _pulse(self) -> None:
+        for node in self.track.active:
+            if node.progress is not None:
+                node.progress.advance_to(node.index)
+        self._beat()
+
+    def _beat(self) -> None:
+        if self._services.pulse is not None:
+            self._services.pulse.beat(self._saving.totals.checkpoints + self.operations.recorded)
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _check_usable(self) -> None:
+        if not self._alive:
+            raise OptionError(f"run {self.address} is over", fix="use it inside its job or with block")
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the job's function. Its frame is the one right above this one: that is how the track finds it."""
+        self.track.set_root(sys._getframe())
+        return function(*args, **kwargs)
+
+    def begin(self) -> None:
+        """The job is about to be entered (again): set the generators, and know where to go."""
+        resume = self._services.resume
+        if resume is not None:
+            self._saving.entry = self._services.resumed_state(0)
+            state = self._capture.load_plain(self._services.resumed_parts(0))
+            write_random_state(state["random"])
+            loops = [] if not self._captures_locals and without_loops(resume.path) else resume.path
+            self.track.follow([node for node in loops if node.kind != END])
+            return
+        self._saving.entry = self._saving.stage(self._capture.capture_entry())
+        # The entry is the first safe point: what the generators were is known from here on.
+        self._saving.submit_and_wait("first", self.track.root, self.now())
+        self.track.follow([])
+
+    def add_visible(self, name: str, value: Any) -> None:
+        """``value`` came in from outside: it is restored in place."""
+        self._visible.add(value, name)
+
+    def finish(self, result: Any) -> None:
+        """The job returned: record its result; durable on return."""
+        self.track.check_finished()
+        self._saving.wait_idle()
+        self._raise_failure()
+        try:
+            kept = self._saving.stage(self._capture.capture_result(result))
+        except Exception as error:  # noqa: BLE001 - whatever a result's class raises: the caller still gets the result
+            events.say(f"the result cannot be recorded, a later call runs the end again: {error}")
+            return
+        try:
+            self._record_result(kept, type(result).__qualname__)
+        except StorageError as error:
+            # The caller has waited for hours: the result is theirs, recorded or not.
+            events.say(f"the result could not be recorded, a later call runs the end again: {error}")
+
+    def _record_result(self, kept: Kept, type_name: str) -> None:
+        assert kept.staged is not None
+        ref = self._services.snapshots.write(kept.staged)
+        kept.staged.release()
+        head = {
+            **self._services.status_head("finished"),
+            "result_type": type_name,
+            "result_bytes": kept.nbytes,
+            **self.cost_head(),
+        }
+        # Commit point of the run: from here on it returns its recorded result.
+        lsn = self._services.log.append(Kind.STATUS, head, [ref.encode()], durable=True)
+        self._services.retention.finished(lsn, ref.packs)
+
+    def finish_block(self) -> None:
+        """The ``with`` block ended: its last state is the result."""
+        if not self.finished:
+            self.track.check_finished()
+        self._saving.wait_idle()
+        self._raise_failure()
+        if not self.finished:
+            self.track.mark_end()
+            self._saving.submit_and_wait("final", self.track.root, self.now())
+        self._services.log.append(Kind.STATUS, {**self._services.status_head("finished"), **self.cost_head()})
+
+    def cost_head(self) -> dict[str, Any]:
+        """What the attempt took and its checkpoints cost, for the head of a STATUS record."""
+        return {"seconds": round(self.now() - self._started_s, 3), **self._saving.totals.head()}
+
+    def close(self) -> None:
+        """End the background threads; what is in flight is finished first."""
+        self._alive = False
+        self._saving.close()
+
+    def disown(self) -> None:
+        """This process is a fork of the one that runs the job."""
+        self._alive = False
+        self.track.inert = True
+        self.attention.clear()
+
+    @property
+    def alive(self) -> bool:
+        return self._alive
+
+    def show(self, node: Node, progress: bool | None) -> None:
+        """Show a progress bar for the loop at ``node`` if that was asked for."""
+        if (self._services.options.progress if progress is None else progress) and node.status == "active":
+            from ckpt.progress import Progress
+
+            total = node.source.length if node.source is not None else None
+            node.progress = Progress(self._services.clock)
+            node.progress.start(node.label or "loop", total, node.index)
+            if not self._shows_progress:
+                self._shows_progress = True
+                self._saving.add_chore(self._saving.pulse_chore(PROGRESS_S))
+
+    def _special(self, kind: type) -> Any:
+        """How objects of ckpt itself go into a state."""
+        return (lambda run: (current.run_of_process, ())) if kind is Run else None

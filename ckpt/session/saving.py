@@ -1,0 +1,197 @@
+"""How a checkpoint of this attempt becomes durable, when the next one is due, and what they cost so far.
+
+Owns the background threads: the checkpointer, which writes, and the ticker, which reminds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt import events
+from ckpt.capture.state import Captured
+from ckpt.checkpointer import Checkpointer, Kept, Request
+from ckpt.errors import CkptError, StorageError
+from ckpt.format.path import path_text, path_to_json
+from ckpt.session.node import Node, freeze
+from ckpt.session.pacing import Pacing
+from ckpt.session.services import Services
+from ckpt.session.steps import Recorded, encode_results
+from ckpt.session.ticker import Chore, Ticker
+
+RETRY_S = 1.0
+"""Shortest pause after a checkpoint that the storage refused."""
+
+RENEW_S = 5.0
+"""How often the lease says that this process lives."""
+
+
+STARVED_S = 60.0
+"""A resume that has to run this much again for want of a marked outer loop is worth a word."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What checkpoints of this attempt cost so far: number, seconds the job stood still, seconds in all."""
+
+    checkpoints: int = 0
+    stall_s: float = 0.0
+    cost_s: float = 0.0
+
+    def head(self) -> dict[str, Any]:
+        """For the head of a STATUS record."""
+        return {
+            "checkpoints": self.checkpoints,
+            "stall_s": round(self.stall_s, 6),
+            "cost_s": round(self.cost_s, 6),
+        }
+
+
+class Saving:
+    """Makes checkpoints of one run durable. ``entry`` is the kept state at the job's entry, part of each of them."""
+
+    def __init__(
+        self,
+        services: Services,
+        pacing: Pacing,
+        recorded: Recorded,
+        attention: list[str],
+        *,
+        postpone: Callable[[Exception], None],
+        beat: Callable[[Request], None],
+    ) -> None:
+        """``postpone(error)`` is told what must end the attempt, ``beat(request)`` that a checkpoint is durable; both in
+        the background."""
+        self._services, self._pacing, self._recorded, self._attention = services, pacing, recorded, attention
+        self._postpone, self._beat = postpone, beat
+        self._number = services.last_number
+        self._starved = False
+        self.totals = Totals()
+        self.entry: Kept | None = None
+        self._checkpointer = Checkpointer(
+            services.log, services.snapshots, services.clock, self._committed, self._failed
+        )
+        self._ticker = Ticker(attention, services.clock, self._chores())
+
+    def _chores(self) -> list[Chore]:
+        chores = [Chore(RENEW_S, self._renew_lease)]
+        if self._services.options.sync_interval_s:
+            chores.append(Chore(self._services.options.sync_interval_s, self._flush_operations))
+        if self._services.pulse is not None:
+            chores.append(self.pulse_chore(self._services.pulse_every_s))
+        return chores
+
+    def pulse_chore(self, every_s: float) -> Chore:
+        """A chore that asks the next safe point for a sign of life."""
+        return Chore(every_s, lambda: self._attention.append("pulse"))
+
+    def add_chore(self, chore: Chore) -> None:
+        self._ticker.add(chore)
+
+    # -- called by the job's thread -------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is in flight."""
+        return self._checkpointer.busy
+
+    def wait_idle(self) -> None:
+        self._checkpointer.wait_idle()
+
+    def stage(self, captured: Captured) -> Kept:
+        """Copy a state; on return nothing of the job's memory is referred to."""
+        staged = self._services.stager.stage(captured.skeleton, captured.buffers)
+        captured.buffers.clear()
+        return Kept(staged, None, staged.nbytes)
+
+    def submit(self, reason: str, root: Node, began_s: float) -> Request:
+        """Hand the path below ``root``, with the states that it names, to the checkpointer."""
+        # The log's position is read before the results are: a result recorded in between is in both, never in none.
+        covers = self._services.log.position
+        assert self.entry is not None
+        states = [self.entry]
+        path = freeze(root.children, states)
+        index, *recorded = encode_results(self._recorded.snapshot(root))
+        results = self._services.stager.stage(index, recorded)
+        self._number += 1
+        now = self._services.clock.monotonic()
+        head = {
+            **self._services.checkpoint_head(),
+            "number": self._number,
+            "covers": covers,
+            "when": self._services.clock.now(),
+            "reason": reason,
+            "path": path_to_json(path),
+            "where": path_text(path),
+            "stall_s": round(now - began_s, 6),
+            "interval_s": round(now - self._pacing.last_s, 3),
+            "nbytes": sum(state.nbytes for state in states),
+        }
+        self._pacing.last_s = now
+        request = Request(head, states, Kept(results, None, results.nbytes), now - began_s)
+        self._checkpointer.submit(request)
+        return request
+
+    def submit_and_wait(self, reason: str, root: Node, began_s: float) -> None:
+        """The same; durable on return. Raises what kept it from being so."""
+        request = self.submit(reason, root, began_s)
+        request.done.wait()
+        if request.error is not None:
+            raise request.error
+
+    def schedule(self) -> None:
+        """Have the ticker wait for the trigger."""
+        now = self._services.clock.monotonic()
+        self._ticker.due_at(now + self._services.trigger.due_in(self._pacing.iterations, now))
+
+    def look_again(self, after_s: float, line: int) -> None:
+        """A checkpoint that was due was not a good one at the loop in ``line``: so much would have to be run again."""
+        if after_s > STARVED_S and not self._starved:
+            self._starved = True
+            events.say(
+                f"line {line}: no good place for a checkpoint: a resume would have to run the last "
+                f"{events.span_text(after_s)} again; mark the loop around it too (for ... in ckpt.loop(...))"
+            )
+        self._ticker.due_at(self._services.clock.monotonic() + after_s)
+
+    def close(self) -> None:
+        """End the threads; what is in flight is finished first."""
+        self._ticker.close()
+        self._checkpointer.close()
+
+    # -- called in the background ---------------------------------------------------------------------------
+
+    def _committed(self, request: Request, lsn: int, packs: frozenset[str], cost_s: float) -> None:
+        self.totals.checkpoints += 1
+        self.totals.cost_s += cost_s
+        self._services.trigger.committed(self._pacing.iterations, self._services.clock.monotonic(), cost_s)
+        self.schedule()
+        self._beat(request)
+        events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
+        try:
+            self._services.retention.committed(lsn, request.head["covers"], packs)
+        except StorageError as error:
+            events.say(f"old checkpoints could not be removed, the job goes on: {error}")
+
+    def _failed(self, error: CkptError) -> None:
+        if isinstance(error, StorageError):
+            self._ticker.due_at(self._services.clock.monotonic() + RETRY_S)
+        else:
+            self._postpone(error)
+
+    def _flush_operations(self) -> None:
+        try:
+            self._services.log.flush()
+        except StorageError as error:
+            events.say(f"recorded operations could not be made durable yet, trying again: {error}")
+        except CkptError as error:
+            self._postpone(error)
+
+    def _renew_lease(self) -> None:
+        address = self._services.names.address
+        try:
+            if not self._services.lease.renew():
+                events.say(f"{address}: another attempt may be taking over; the log decides at the next checkpoint")
+        except StorageError as error:
+            events.emit("lease", address=address, error=str(error))  # correctness never depends on the lease

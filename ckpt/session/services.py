@@ -1,0 +1,119 @@
+"""Everything that one attempt works with, put together by ``attempt.open_attempt``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt import events
+from ckpt.capture.state import Captured
+from ckpt.checkpointer import Kept
+from ckpt.format.keys import Key
+from ckpt.format.names import RunNames
+from ckpt.format.path import path_text
+from ckpt.lease import HeldLease
+from ckpt.log import LogWriter
+from ckpt.protocols import Clock, Storage
+from ckpt.recovery import ResumePoint
+from ckpt.retention import Retention
+from ckpt.session.pulse import Pulse
+from ckpt.session.steps import decode_results
+from ckpt.settings import Options
+from ckpt.snapshot import SnapshotWriter
+from ckpt.staging import Stager
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of an attempt, and what it found when it began.
+
+    ``resume`` is where it goes on (None: at the beginning, with ``operations`` recorded before); ``over``: the
+    ``with`` block was left before, and only its state is wanted; ``facts`` describe the attempt for the log (host, pid, command ...).
+    """
+
+    options: Options
+    storage: Storage
+    names: RunNames
+    key: Key
+    clock: Clock
+    entropy: Callable[[int], bytes]
+    lease: HeldLease
+    log: LogWriter
+    snapshots: SnapshotWriter
+    retention: Retention
+    stager: Stager
+    trigger: Any
+    facts: Mapping[str, Any]
+    attempts: list[dict[str, Any]]
+    code: Mapping[str, str]
+    resume: ResumePoint | None
+    operations: list[tuple[bytes, bytes]]
+    over: bool
+    pulse: Pulse | None
+    pulse_every_s: float
+    remade_types: tuple[type, ...] = ()
+    _captured: dict[str, Any] = field(default_factory=dict)
+    _kept: dict[int, Kept] = field(default_factory=dict)
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest checkpoint so far."""
+        return int(self.resume.head["number"]) if self.resume is not None else 0
+
+    def recovered_results(self) -> dict[bytes, bytes]:
+        """Results that re-execution may ask for: retained by the checkpoint, then recorded since, the latest winning."""
+        found: dict[bytes, bytes] = {}
+        if self.resume is not None:
+            found = decode_results(self.resume.results, self.names.address)
+        found.update(self.operations)
+        return found
+
+    def resumed_state(self, number: int) -> Kept:
+        """Snapshot ``number`` of the checkpoint that is resumed: one object, however often it is named."""
+        assert self.resume is not None
+        kept = self._kept.get(number)
+        if kept is None:
+            ref = self.resume.refs[number]
+            kept = self._kept[number] = Kept(None, ref, ref.nbytes)
+        return kept
+
+    def resumed_parts(self, number: int) -> list[Any]:
+        assert self.resume is not None
+        return self.resume.parts[number]
+
+    def resumed_namespaces(self, load: Callable[[list[Any]], Any]) -> list[Any]:
+        """The ``run.state`` values at the resume point itself (where a ``with`` block goes on)."""
+        assert self.resume is not None
+        last = None
+        nodes = self.resume.path
+        while nodes:
+            last = nodes[-1]
+            nodes = last.children
+        if last is None or last.state is None:
+            return []
+        found: list[Any] = load(self.resumed_parts(last.state))["extras"]["namespaces"]
+        return found
+
+    def note_captured(self, captured: Captured) -> None:
+        if captured.captured or captured.remade:
+            self._captured = {"captured": captured.captured, "remade": captured.remade}
+
+    def checkpoint_head(self) -> dict[str, Any]:
+        """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""
+        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured}
+
+    def status_head(self, status: str, error: str | None = None) -> dict[str, Any]:
+        """The head of a STATUS record."""
+        when = self.clock.now()
+        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts}
+
+    def say_resumed(self) -> None:
+        assert self.resume is not None
+        age = events.span_text(max(0.0, self.clock.now() - float(self.resume.head["when"])))
+        where = path_text(self.resume.path)
+        events.say(
+            f"{self.names.address}: resumed at {where} (checkpoint {self.resume.head['number']}, taken {age} ago; "
+            f"attempt {self.log.epoch})"
+        )
+        events.emit("resumed", address=self.names.address, where=where, attempt=self.log.epoch)

@@ -1,0 +1,112 @@
+"""Validated options, and the only place that reads the environment.
+
+``Options`` is what a job or a ``ckpt.open`` block was asked to do; ``from_environment`` fills what the caller left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ckpt.errors import OptionError
+
+DEFAULT_STORE = ".ckpt"
+ON_CODE_CHANGE = ("resume", "warn", "fail", "fresh")
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(text: str) -> float:
+    """``"30s"``, ``"5m"``, ``"1h30m"``, ``"250ms"`` -> seconds. OptionError for anything else."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise OptionError(f"{text!r} is not a duration", fix='write it like "30s", "5m" or "1h30m"')
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything that can be chosen for a run.
+
+    ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object; ``keep`` the number of checkpoints
+    that stay (>= 1); ``sync`` is ``"always"`` or ``"interval:T"`` (an acknowledged operation may be lost for T);
+    ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once).
+    """
+
+    name: str | None = None
+    store: Any = None
+    every: Any = "1%"
+    keep: int = 2
+    key: Callable[..., object] | str | None = None
+    on_code_change: str = "warn"
+    recreate: tuple[str, ...] = ()
+    sync: str = "always"
+    run_id: str | None = None
+    fresh: bool = False
+    wait: float | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.recreate, str):
+            raise OptionError("recreate is a text", fix=f"write recreate=({self.recreate!r},)")
+        if not isinstance(self.keep, int) or self.keep < 1:
+            raise OptionError(f"keep={self.keep!r} is not a number of checkpoints", fix="give 1 or more")
+        if self.on_code_change not in ON_CODE_CHANGE:
+            choices = ", ".join(map(repr, ON_CODE_CHANGE))
+            raise OptionError(f"on_code_change={self.on_code_change!r} is unknown", fix=f"give one of {choices}")
+        if self.wait is not None and not self.wait >= 0:
+            raise OptionError(f"wait={self.wait!r} is not a number of seconds", fix="give 0 or more")
+        self.sync_interval_s  # noqa: B018 - validates
+
+    @property
+    def sync_interval_s(self) -> float:
+        """Seconds for which an acknowledged operation may stay volatile; 0 with ``sync="always"``."""
+        if self.sync == "always":
+            return 0.0
+        kind, _, text = self.sync.partition(":")
+        if kind != "interval":
+            raise OptionError(f"sync={self.sync!r} is unknown", fix='give "always" or "interval:1s"')
+        return parse_duration(text)
+
+    def changed(self, **given: Any) -> Options:
+        """A copy with the options that are not None replaced."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the environment variables say, read once per job call."""
+
+    disabled: bool
+    store: str | None
+    every: str | None
+    key: str | None
+    progress: bool
+    pulse: str | None
+    pulse_every_s: float
+
+    @classmethod
+    def read(cls) -> Environment:
+        get = os.environ.get
+        return cls(
+            disabled=get("CKPT_DISABLE", "") not in ("", "0"),
+            store=get("CKPT_STORE") or None,
+            every=get("CKPT_EVERY") or None,
+            key=get("CKPT_KEY") or None,
+            progress=get("CKPT_PROGRESS", "") not in ("", "0"),
+            pulse=get("CKPT_PULSE") or None,
+            pulse_every_s=float(get("CKPT_PULSE_EVERY") or 1.0),
+        )
+
+    def apply(self, options: Options, default_every: object = "1%") -> Options:
+        """Fill ``store``, ``every`` and ``progress`` where the program left the defaults."""
+        return replace(
+            options,
+            store=options.store if options.store is not None else self.store or DEFAULT_STORE,
+            every=self.every if self.every and options.every == default_every else options.every,
+            progress=options.progress if options.progress is not None else self.progress,
+        )

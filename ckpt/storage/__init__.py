@@ -1,0 +1,97 @@
+"""Where stores live: ``resolve`` turns an address into the storage that reads and writes there.
+
+One adapter per kind: ``local`` (paths, ``file://``), ``memory`` (``memory://name``), ``remote`` (every other URL,
+through fsspec, which is imported only then). Adapters for one provider belong beside them, chosen in ``_adapter``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ckpt.errors import OptionError
+from ckpt.protocols import Clock, Storage
+from ckpt.storage.local import LocalStorage, remove_leftovers
+from ckpt.storage.memory import MemoryStorage
+
+__all__ = [
+    "LocalStorage",
+    "MemoryStorage",
+    "add_wrapper",
+    "is_in_process",
+    "local_path",
+    "remove_wrapper",
+    "resolve",
+    "sweep_leftovers",
+]
+
+Wrapper = Callable[[Storage], Storage]
+_wrappers: list[Wrapper] = []
+
+_URL = re.compile(r"([A-Za-z0-9+.:-]+)://(.*)", re.DOTALL)
+
+
+def resolve(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Storage:
+    """The storage at ``url``: a path (``~`` is the home folder), ``file://``, ``memory://name``, or an fsspec URL.
+
+    ``storage_options`` go to the fsspec filesystem. Nothing is read or written yet. OptionError.
+    """
+    storage = _adapter(os.fspath(url), storage_options)
+    for wrapper in _wrappers:
+        storage = wrapper(storage)
+    return storage
+
+
+def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
+    match = _URL.fullmatch(address)
+    scheme, rest = (match[1], match[2]) if match else ("file", address)
+    if "::" in scheme:
+        fix = "give the address of the storage itself: a cache in between would hide what others write"
+        raise OptionError("chained addresses are not supported", where=address, fix=fix)
+    if scheme not in ("file", "memory"):
+        from ckpt.storage.remote import RemoteStorage
+
+        return RemoteStorage(address, options)
+    if not rest:
+        raise OptionError("the address of the store is empty", where=repr(address), fix="give a path or a URL")
+    if options:
+        fix = "leave them out, or give the URL of a remote storage"
+        raise OptionError(f"storage options mean nothing for {scheme} stores", where=address, fix=fix)
+    if scheme == "memory":
+        return MemoryStorage(rest.strip("/"))
+    path = os.path.expanduser(rest)
+    if path.startswith("~"):
+        raise OptionError("there is no such user", where=address, fix="give an existing user's name or a whole path")
+    return LocalStorage(Path(path))
+
+
+def local_path(storage: Storage) -> Path | None:
+    """The folder of a storage that keeps its keys as files on this machine, wrapped or not; None for all others."""
+    return None if _URL.fullmatch(storage.url) else Path(storage.url)
+
+
+def is_in_process(storage: Storage) -> bool:
+    """Whether the storage is the memory of this process, which nobody else can reach."""
+    return storage.url.startswith("memory://")
+
+
+def sweep_leftovers(storage: Storage, clock: Clock) -> list[Path]:
+    """Delete what crashed processes left unfinished, and return it; only local storages have any. StorageError."""
+    root = local_path(storage)
+    return [] if root is None else remove_leftovers(root, clock.now())
+
+
+def add_wrapper(wrapper: Wrapper) -> None:
+    """From now on ``resolve`` returns what ``wrapper`` makes of the storage (fault injection, tracing, counting).
+
+    What it returns has to have the same ``url``.
+    """
+    _wrappers.append(wrapper)
+
+
+def remove_wrapper(wrapper: Wrapper) -> None:
+    """Undo one ``add_wrapper``."""
+    _wrappers.remove(wrapper)

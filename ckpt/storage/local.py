@@ -1,0 +1,293 @@
+"""Keys as files below a folder: durable, atomic and exclusive on a local (or POSIX network) file system.
+
+Guarantees: a key is there whole or not at all; of several creators of one key exactly one wins; what a call reported
+as done survives SIGKILL and power loss. How: everything is written to a temporary file beside its place, made durable,
+and then given its name by ``rename`` (put) or ``link`` (create if absent); at last the folder is made durable, and the
+folders above it where they are new to this object. ``O_EXCL`` on the final name would leave an empty key after a crash.
+
+On disk: ``<root>/<key>``; unfinished files are ``.tmp-<host>-<pid>-<random>`` in the same folder. No listing shows
+them; ``remove_leftovers`` deletes what crashed processes left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import stat
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ckpt import host
+from ckpt.protocols import Buffer
+from ckpt.storage.files import (
+    LocalAppendFile,
+    link_if_absent,
+    read_at,
+    read_errors,
+    read_into,
+    storage_errors,
+    sync_data,
+    sync_folder,
+    write_all,
+)
+from ckpt.storage.keys import TEMPORARY, check_key, folder_key, split_prefix
+
+LEFTOVER_AGE_S = 3600.0
+"""An unfinished file that nobody wrote to for this long is a leftover, whoever made it."""
+
+_ATTEMPTS = 20
+"""How often a folder is made again when others keep removing it as empty."""
+
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_CLOEXEC
+
+
+class LocalStorage:
+    """The files below ``root`` (see ``protocols.AppendableStorage``). Does nothing until it is used.
+
+    An object remembers which folders it has made durable, so it should not outlive the attempt that uses it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root))
+        self._prefix = os.path.join(self.root, "")
+        self._durable: set[Path] = set()
+
+    @property
+    def url(self) -> str:
+        return str(self.root)
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        with self._open(key) as (fd, size):
+            wanted = max(0, size - start)
+            return read_at(fd, start, wanted if length is None else min(length, wanted))
+
+    def read_into(self, key: str, start: int, target: memoryview) -> int:
+        with self._open(key) as (fd, _size):
+            return read_into(fd, start, target.cast("B") if target.nbytes else target)
+
+    def size(self, key: str) -> int:
+        place = self._place(key)
+        with read_errors("read", place):
+            status = os.stat(place)
+            if not stat.S_ISREG(status.st_mode):
+                raise FileNotFoundError(place)
+            return status.st_size
+
+    def exists(self, key: str) -> bool:
+        place = self._place(key)
+        with storage_errors("look", place):
+            try:
+                return stat.S_ISREG(os.stat(place).st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+    def put(self, key: str, parts: Iterable[Buffer]) -> int:
+        path = self._path(key)
+        with storage_errors("write", str(path)):
+            fd, temporary = self._create_temporary(path.parent, 0o666)
+            try:
+                length = write_all(fd, parts, 0)
+                sync_data(fd)
+                os.replace(temporary, path)  # Commit point.
+            except BaseException:
+                _discard(temporary)
+                raise
+            finally:
+                os.close(fd)
+            self._sync_names(path.parent)
+        return length
+
+    def put_if_absent(self, key: str, data: Buffer) -> bool:
+        return self._create(key, data, 0o666)
+
+    def create_private(self, key: str, data: Buffer) -> bool:
+        """``put_if_absent`` of a file that only its owner can read and write, from its first moment on."""
+        return self._create(key, data, 0o600)
+
+    def create_append(self, key: str, head: Buffer) -> LocalAppendFile | None:
+        if not self._create(key, head, 0o666):
+            return None
+        path = self._path(key)
+        with storage_errors("open", str(path)):
+            # By its final name: a network file system keeps a deleted name alive, in sight, while it is open.
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        return LocalAppendFile(fd, memoryview(head).nbytes, str(path))
+
+    def make_durable(self, key: str) -> None:
+        with self._open(key) as (fd, _size), storage_errors("make durable", self._place(key)):
+            sync_data(fd)
+            self._sync_names(self._path(key).parent)
+
+    def children(self, prefix: str) -> list[str]:
+        folder = self.root / folder_key(prefix)
+        with storage_errors("list", str(folder)):
+            return sorted(
+                entry.name for entry in _entries(folder) if entry.is_file() or any(_walk(entry.path, entry.name))
+            )
+
+    def list(self, prefix: str) -> list[str]:
+        folder = split_prefix(prefix)
+        with storage_errors("list", str(self.root / folder)):
+            return sorted(key for key in _walk(self.root / folder, folder) if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        """Remove ``key``, and the folders that this leaves empty. After a power loss it may be there again."""
+        path = self._path(key)
+        with storage_errors("delete", str(path)):
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            self._prune(path.parent)
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _place(self, key: str) -> str:
+        """``_path`` as text, which is what reading needs and takes a tenth of the time."""
+        return f"{self._prefix}{check_key(key)}"
+
+    @contextlib.contextmanager
+    def _open(self, key: str) -> Iterator[tuple[int, int]]:
+        """The key's file descriptor and length, while the block runs."""
+        place = self._place(key)
+        with read_errors("read", place):
+            fd = os.open(place, _READ)
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):
+                    raise IsADirectoryError(place)
+                yield fd, status.st_size
+            finally:
+                os.close(fd)
+
+    def _create(self, key: str, data: Buffer, mode: int) -> bool:
+        path = self._path(key)
+        with storage_errors("create", str(path)):
+            if os.path.lexists(path):  # only saves work: the link decides
+                return False
+            fd, temporary = self._create_temporary(path.parent, mode)
+            try:
+                write_all(fd, (data,), 0)
+                sync_data(fd)
+                created = link_if_absent(fd, temporary, path)
+            finally:
+                os.close(fd)
+                _discard(temporary)
+            if created:
+                self._sync_names(path.parent)
+            return created
+
+    def _create_temporary(self, folder: Path, mode: int) -> tuple[int, Path]:
+        """A new empty file in ``folder``, which is made where it is missing. While the file is there, it stays."""
+        path = folder / f"{_own_temporary()}{host.entropy(8).hex()}"
+        for _ in range(_ATTEMPTS):
+            try:
+                return os.open(path, _CREATE, mode), path
+            except FileNotFoundError:  # not made yet, or removed as empty by a delete elsewhere
+                self._make_folder(folder)
+        return os.open(path, _CREATE, mode), path
+
+    def _make_folder(self, folder: Path) -> None:
+        self._durable.discard(folder)
+        above = [made for made in (self.root, *self.root.parents) if not made.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in above:
+            sync_folder(made.parent)
+
+    def _sync_names(self, folder: Path) -> None:
+        """Make the names in ``folder``, and the first time those of the folders that lead to it, durable."""
+        sync_folder(folder)
+        if folder in self._durable:
+            return
+        # Another process may have made these folders and not have synced them yet: that they exist says nothing.
+        at = folder
+        while at != self.root:
+            at = at.parent
+            sync_folder(at)
+        with contextlib.suppress(PermissionError):  # a parent that we may not open was not made by a user like us
+            sync_folder(self.root.parent)
+        self._durable.add(folder)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove ``folder`` and those above it as long as they are empty; the root stays."""
+        while folder != self.root:
+            self._durable.discard(folder)
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or gone: whoever else removes or fills it has taken over
+                return
+            folder = folder.parent
+
+
+def remove_leftovers(root: Path, now_s: float) -> list[Path]:
+    """Delete unfinished files of dead processes of this host, and those untouched for an hour at Unix time ``now_s``.
+
+    Returns what was deleted. A live process's file that is removed all the same makes its write fail, never wrong.
+    StorageError.
+    """
+    removed = []
+    with storage_errors("remove leftovers", str(root)):
+        for folder, _folders, names in os.walk(root, onerror=_raise):
+            for name in names:
+                path = Path(folder, name)
+                if name.startswith(TEMPORARY) and _is_leftover(path, now_s):
+                    path.unlink(missing_ok=True)
+                    removed.append(path)
+    return removed
+
+
+def _is_leftover(path: Path, now_s: float) -> bool:
+    try:
+        age_s = now_s - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    if age_s > LEFTOVER_AGE_S:
+        return True
+    maker, _, pid = path.name.rpartition("-")[0].rpartition("-")
+    return maker == _own_temporary().rsplit("-", 2)[0] and pid.isdecimal() and not host.process_alive(int(pid))
+
+
+def _own_temporary() -> str:
+    return f"{TEMPORARY}{_host_digest()}-{os.getpid()}-"
+
+
+@functools.cache
+def _host_digest() -> str:
+    return f"{zlib.crc32(host.host_name().encode()):08x}"
+
+
+def _discard(temporary: Path) -> None:
+    # Best effort: the outcome is decided already, and what stays is a leftover that the next sweep removes.
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What is in ``folder``, without unfinished files; nothing if it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(TEMPORARY)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _walk(folder: str | Path, key: str) -> Iterator[str]:
+    """The keys of all files below ``folder``, whose own key is ``key`` ('' for the root), in any order."""
+    folders: list[tuple[str | Path, str]] = [(folder, key)]
+    while folders:
+        at, above = folders.pop()
+        for entry in _entries(at):
+            name = f"{above}/{entry.name}" if above else entry.name
+            if entry.is_dir():
+                folders.append((entry.path, name))
+            elif entry.is_file():
+                yield name
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -1,0 +1,211 @@
+"""``ckpt.Store``: the runs of a store, for people and programs that look after them. What the CLI reads.
+
+Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove`` and ``sweep`` change anything, and
+never a live run. Only what verifies under the store's key is shown.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt.errors import IntegrityError, RunNotFoundError
+from ckpt.format.names import RunNames, is_run_id, parse_job
+from ckpt.host import SystemClock
+from ckpt.log import read_log
+from ckpt.root import StoreRoot, job_folders
+from ckpt.settings import DEFAULT_STORE, Environment
+from ckpt.storage import sweep_leftovers
+from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
+from ckpt.store.reading import describe, entry, records_after, summarize
+from ckpt.store.removing import remove_run, sweep_run
+from ckpt.store.verifying import verify_run
+
+__all__ = [
+    "Attempt",
+    "Checkpoint",
+    "Entry",
+    "Finding",
+    "Outcome",
+    "RunInfo",
+    "RunSummary",
+    "Status",
+    "Store",
+    "Swept",
+]
+
+SHOWN_CANDIDATES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed: keys (and unfinished files), and the bytes of the keys; the runs that it could not read."""
+
+    keys: tuple[str, ...]
+    nbytes: int
+    skipped: tuple[Finding, ...]
+
+
+class Store:
+    """The runs at ``url`` (default: ``CKPT_STORE``, then ``.ckpt`` in the working directory). Opened at the first use.
+
+    ``key`` (default ``CKPT_KEY``), ``unsigned`` and ``storage_options`` are as for a job's store. An *address* is
+    ``job/run_id``, or a unique beginning of one or of a run id, or the name of a job that has one run.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        key: str | os.PathLike[str] | None = None,
+        unsigned: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        environment = Environment.read()
+        self._given_url = os.fspath(url) if url is not None else environment.store or DEFAULT_STORE
+        self._key = key if key is not None else environment.key
+        self._unsigned, self._storage_options = unsigned, storage_options
+        self._opened: StoreRoot | None = None
+        self._clock = SystemClock()
+
+    @property
+    def url(self) -> str:
+        """Where the store is; for a local one the whole path."""
+        return self._root.url
+
+    @property
+    def _root(self) -> StoreRoot:
+        if self._opened is None:
+            self._opened = StoreRoot.open(
+                self._given_url,
+                key=self._key,
+                unsigned=self._unsigned,
+                create=False,
+                storage_options=self._storage_options,
+            )
+        return self._opened
+
+    def _all_names(self) -> Iterator[RunNames]:
+        for folder in job_folders(self._root.storage):
+            job = parse_job(folder)
+            for run_id in self._root.storage.children(f"{folder}/"):
+                if job is not None and is_run_id(run_id):
+                    yield RunNames(job, run_id)
+
+    def addresses(self) -> builtins.list[str]:
+        """The addresses of all runs, sorted; reads no log."""
+        return sorted(names.address for names in self._all_names())
+
+    def list(self) -> builtins.list[RunSummary]:
+        """All runs, sorted by address. Of each only the newest segments are read and verified.
+
+        A run that cannot be trusted or read is listed as damaged.
+        """
+        runs = (self._summary(names, keys) for names, keys in self._all_keys())
+        return sorted(runs, key=lambda run: run.address)
+
+    def _all_keys(self) -> Iterator[tuple[RunNames, builtins.list[str]]]:
+        """Every run with its keys: one listing of the whole store instead of one of each run."""
+        found: dict[tuple[str, str], builtins.list[str]] = {}
+        for key in self._root.storage.list(""):
+            folder, _, below = key.partition("/")
+            run_id, slash, _ = below.partition("/")
+            if slash:
+                found.setdefault((folder, run_id), []).append(key)
+        for (folder, run_id), keys in found.items():
+            job = parse_job(folder)
+            if job is not None and is_run_id(run_id):
+                yield RunNames(job, run_id), keys
+
+    def _summary(self, names: RunNames, keys: Iterable[str]) -> RunSummary:
+        try:
+            return summarize(self._root, names, keys)
+        except IntegrityError as error:
+            return RunSummary(names.address, "damaged", 0, 0, 0, None, error.what)
+
+    def find(self, address: str) -> str:
+        """The whole address that ``address`` stands for. RunNotFoundError with the candidates if there is not one."""
+        every = [*self._all_names()]
+        exact = [names for names in every if address in (names.address, names.run_id)]
+        beginning = [names for names in every if names.address.startswith(address) or names.run_id.startswith(address)]
+        job = [names for names in every if names.job == address]
+        for found in (exact, job, beginning):
+            if len(found) == 1:
+                return found[0].address
+        candidates = exact or job or beginning
+        if candidates:
+            raise RunNotFoundError(
+                f"{len(candidates)} runs fit{_listed(candidates)}", where=address, fix="give more of it"
+            )
+        shown = f"; there are{_listed(every)}" if every else "; the store has no runs"
+        raise RunNotFoundError(f"no such run in {self.url}{shown}", where=address, fix="see `ckpt ls`")
+
+    def _find(self, address: str) -> RunNames:
+        return RunNames.parse(self.find(address))
+
+    def open(self, address: str) -> RunInfo:
+        """All about one run: attempts, checkpoints, operations since, outcome, damages. RunNotFoundError.
+
+        UntrustedError, UnknownFormatError and StorageError where its log cannot be read; damage is listed, not raised.
+        """
+        names = self._find(address)
+        view = read_log(self._root.storage, names, self._root.key)
+        return describe(self._root, names, view.records, view.damages, view.torn)
+
+    def records(self, address: str) -> builtins.list[Entry]:
+        """The records of a run's log that count, oldest first. Errors as for ``open``."""
+        view = read_log(self._root.storage, self._find(address), self._root.key)
+        return [entry(record) for record in view.records]
+
+    def follow(self, address: str) -> Iterator[builtins.list[Entry]]:
+        """First all records, then at each step those that were added since (often none); never ends by itself."""
+        names = self._find(address)
+        records = read_log(self._root.storage, names, self._root.key).records
+        last = -1
+        while True:
+            last = max((record.lsn for record in records), default=last)
+            yield [entry(record) for record in records]
+            records = records_after(self._root, names, last)
+
+    def verify(self, address: str | None = None) -> builtins.list[Finding]:
+        """Read and verify all that a resume could need, of one run or of all; the serious findings are problems."""
+        every = [self._find(address)] if address is not None else [*self._all_names()]
+        return [finding for names in every for finding in self._verify(names)]
+
+    def _verify(self, names: RunNames) -> builtins.list[Finding]:
+        try:
+            return verify_run(self._root, names)
+        except IntegrityError as error:
+            return [_unreadable(names, error)]
+
+    def remove(self, address: str) -> None:
+        """Remove a run for good. RunBusyError if it is alive. Interrupted, it can be repeated, or left to ``sweep``."""
+        remove_run(self._root, self._find(address), self._clock)
+
+    def sweep(self) -> Swept:
+        """Remove what crashes left: packs that nothing needs, unfinished files, half-removed runs. Never a live run."""
+        keys = [str(path) for path in sweep_leftovers(self._root.storage, self._clock)]
+        nbytes, skipped = 0, []
+        for names in self._all_names():
+            try:
+                removed = sweep_run(self._root, names, self._clock)
+            except IntegrityError as error:
+                skipped.append(_unreadable(names, error))
+                continue
+            keys += [key for key, _ in removed]
+            nbytes += sum(size for _, size in removed)
+        return Swept(tuple(keys), nbytes, tuple(skipped))
+
+
+def _unreadable(names: RunNames, error: IntegrityError) -> Finding:
+    return Finding(names.address, error.where or names.prefix, 0, error.what, True)
+
+
+def _listed(every: list[RunNames]) -> str:
+    """The first addresses, each on a line of its own."""
+    lines = sorted(names.address for names in every)
+    more = f"\n  ... and {len(lines) - SHOWN_CANDIDATES} more" if len(lines) > SHOWN_CANDIDATES else ""
+    return ":\n  " + "\n  ".join(lines[:SHOWN_CANDIDATES]) + more

@@ -1,0 +1,132 @@
+"""What a store knows about its runs, as plain values: what the CLI shows and ``--json`` prints. No I/O.
+
+All times are Unix times in seconds, all spans seconds, all sizes bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["running", "finished", "failed", "preempted", "crashed", "damaged", "empty", "ended"]
+"""``crashed``: an attempt ended without a word and is not alive. ``damaged``: the log does not verify.
+``empty``: no attempt is recorded; what a removal that was interrupted leaves, or a start that was. ``ended``: an early
+attempt of which the log no longer says how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One process's try at the run; ``number`` is its epoch. ``ended`` is its last recorded sign of life.
+
+    Of attempts that began before the log was last trimmed only number, host, pid and start are known.
+    """
+
+    number: int
+    status: Status
+    host: str
+    pid: int
+    started: float
+    ended: float | None
+    command: tuple[str, ...]
+    cwd: str
+    python: str
+    ckpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A committed checkpoint. The job stood still for ``stall_s``; ``persist_s`` of work went on beside it.
+
+    ``interval_s`` is the time since the checkpoint before (or the attempt's start), ``nbytes`` the size of the state
+    and ``stored_nbytes`` what had to be written for it. ``captured`` maps ``frame.variable`` to its size in bytes.
+    """
+
+    number: int
+    attempt: int
+    lsn: str
+    when: float
+    reason: str
+    position: str
+    stall_s: float
+    persist_s: float
+    interval_s: float
+    nbytes: int
+    stored_nbytes: int
+    captured: dict[str, int]
+    remade: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the run's last STATUS record says. ``error`` is None unless it failed; sizes are those of the result.
+
+    Of the ``seconds`` of its attempt the job stood still for checkpoints for ``stall_s``; all that they cost, the work
+    beside the job included, is ``cost_s``.
+    """
+
+    status: Status
+    when: float
+    seconds: float
+    stall_s: float
+    cost_s: float
+    error: str | None
+    result_type: str | None
+    result_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line of ``ckpt ls``. ``attempts`` and ``checkpoints`` count from the run's beginning."""
+
+    address: str
+    status: Status
+    attempts: int
+    checkpoints: int
+    nbytes: int
+    last_activity: float | None
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """All that is known about one run. ``checkpoints`` are those that the log still holds.
+
+    ``alive`` is None where it cannot be known from here: the newest attempt runs, or ran, on another host.
+    ``operations`` counts the recorded operations behind the newest checkpoint.
+    """
+
+    summary: RunSummary
+    arguments: str
+    alive: bool | None
+    attempts: tuple[Attempt, ...]
+    checkpoints: tuple[Checkpoint, ...]
+    operations: int
+    outcome: Outcome | None
+    damages: tuple[Finding, ...]
+    torn: tuple[Finding, ...]
+
+    @property
+    def newest(self) -> Attempt | None:
+        return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of a run's log, as far as it can be shown without unpickling. ``nbytes`` is that of its sections."""
+
+    lsn: str
+    attempt: int
+    kind: str
+    nbytes: int
+    head: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What ``verify`` found in ``path`` at byte ``offset``. A note (not ``serious``) needs no one to act."""
+
+    address: str
+    path: str
+    offset: int
+    what: str
+    serious: bool

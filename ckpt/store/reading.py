@@ -1,0 +1,253 @@
+"""From log records to what the CLI shows. Reads as little as it can; decodes heads only, never a pickled section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt.errors import MissingKeyError
+from ckpt.format.names import RunNames
+from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
+from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
+from ckpt.lease import current_holder
+from ckpt.root import StoreRoot
+from ckpt.storage import is_in_process, local_path
+from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
+from ckpt.store.story import Story, story_of
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The keys of one run with their sizes in bytes; the slots of its segments in order."""
+
+    sizes: dict[str, int]
+    slots: list[int]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(self.sizes.values())
+
+
+def stored_keys(root: StoreRoot, names: RunNames, keys: Iterable[str] | None = None) -> Stored:
+    """What the run occupies; ``keys``: those that it had just now. Keys that vanish meanwhile do not count."""
+    sizes = {}
+    for key in root.storage.list(names.prefix) if keys is None else keys:
+        try:
+            sizes[key] = root.storage.size(key)
+        except MissingKeyError:
+            continue
+    slots = sorted(slot for key in sizes if (slot := names.parse_segment(key)) is not None)
+    return Stored(sizes, slots)
+
+
+def summarize(root: StoreRoot, names: RunNames, keys: Iterable[str]) -> RunSummary:
+    """One run's line in a list, from its newest segments: back to the newest checkpoint and FENCE, no further.
+
+    ``keys`` are all keys of the run. Only what was read is verified. UntrustedError, UnknownFormatError, StorageError.
+    """
+    stored = stored_keys(root, names, keys)
+    records: list[Record] = []
+    story, damaged, floor = story_of(records), False, 0
+    for slot in reversed(stored.slots):
+        parsed = read_segment(root, names, slot) if slot >= floor else None
+        if parsed is None:
+            continue
+        # What a trim has cut off does not count, even if it died before it deleted anything.
+        floor = max(floor, *(_floor(record) for record in parsed.records), 0)
+        records = [*parsed.records, *records]
+        damaged = damaged or bool(parsed.damages)
+        story = story_of(records)
+        if story.starts and story.checkpoints:
+            break
+    status = "damaged" if damaged else _run_status(story, _alive_now(root, names, story))
+    return _summary(names, stored, records, story, status)
+
+
+def _floor(record: Record) -> int:
+    """The lowest slot that counts, as a SEAL says it; 0 for other records."""
+    floor = record.head.get("floor", 0) if record.kind is Kind.SEAL else 0
+    return floor if isinstance(floor, int) else 0
+
+
+def _alive_now(root: StoreRoot, names: RunNames, story: Story) -> bool | None:
+    """As ``is_alive``, without looking where the newest attempt has said that it ended."""
+    return False if story.ended else is_alive(root, names)
+
+
+def read_segment(root: StoreRoot, names: RunNames, slot: int) -> ParsedSegment | None:
+    """The verified segment of ``slot``; None if it is not there (any more)."""
+    try:
+        data = root.storage.get(names.segment(slot))
+    except MissingKeyError:
+        return None
+    return parse_segment(data, root.key, names, slot)
+
+
+def is_alive(root: StoreRoot, names: RunNames) -> bool | None:
+    """Whether an attempt of the run is alive; None where a remote store names one that cannot be seen from here."""
+    holder = current_holder(root.storage, names)
+    if holder is None:
+        return False
+    kernel_knows = local_path(root.storage) is not None or is_in_process(root.storage)
+    return True if kernel_knows else holder.alive()
+
+
+def _summary(names: RunNames, stored: Stored, records: list[Record], story: Story, status: Status) -> RunSummary:
+    starts, checkpoints = story.starts, story.checkpoints
+    moments = [moment for record in records if (moment := _moment(record)) is not None]
+    return RunSummary(
+        address=names.address,
+        status=status,
+        attempts=starts[-1].epoch if starts else max((record.epoch for record in records), default=0),
+        checkpoints=checkpoints[-1].head["number"] if checkpoints else 0,
+        nbytes=stored.nbytes,
+        last_activity=max(moments, default=None),
+        position=_position(checkpoints[-1].head) if checkpoints else "",
+    )
+
+
+def _run_status(story: Story, alive: bool | None) -> Status:
+    if story.finish is not None:
+        return "finished"
+    if not story.starts or story.starts[-1].epoch < story.reset_by:
+        return "empty"  # a removal has begun after the last attempt
+    return _attempt_status(story.starts[-1], story, alive=alive)
+
+
+def _attempt_status(start: Record, story: Story, *, alive: bool | None) -> Status:
+    spoken: Status | None = None
+    for record in story.outcomes:
+        if record.epoch == start.epoch:
+            spoken = record.head["status"]
+    # What cannot be seen counts as running as long as nobody has taken the run over.
+    return spoken or ("crashed" if alive is False else "running")
+
+
+def _moment(record: Record) -> float | None:
+    moment = record.head.get("when", record.head.get("started"))
+    return float(moment) if isinstance(moment, int | float) else None
+
+
+def _position(head: Mapping[str, Any]) -> str:
+    return str(head.get("where", ""))
+
+
+def describe(
+    root: StoreRoot, names: RunNames, records: list[Record], damages: list[Damage], torn: list[TornTail]
+) -> RunInfo:
+    """All about one run, from its verified records."""
+    story = story_of(records)
+    checkpoints, starts = story.checkpoints, story.starts
+    behind = checkpoints[-1].lsn if checkpoints else -1
+    last = story.finish or (story.outcomes[-1] if story.outcomes else None)
+    settled = last is not None and (last is story.finish or bool(starts and starts[-1].epoch == last.epoch))
+    alive = _alive_now(root, names, story)
+    status = "damaged" if damages else _run_status(story, alive)
+    return RunInfo(
+        summary=_summary(names, stored_keys(root, names), records, story, status),
+        arguments=str(starts[-1].head.get("arguments", "")) if starts else "",
+        alive=alive,
+        attempts=(
+            *_early_attempts(records, starts),
+            *(_attempt(start, records, story, alive=alive if start is starts[-1] else False) for start in starts),
+        ),
+        checkpoints=tuple(map(_checkpoint, checkpoints)),
+        operations=sum(record.lsn > behind for record in story.operations),
+        outcome=_outcome(last) if last is not None and settled else None,
+        damages=tuple(damage_findings(names, damages)),
+        torn=tuple(torn_findings(names, torn)),
+    )
+
+
+def damage_findings(names: RunNames, damages: Iterable[Damage]) -> list[Finding]:
+    """What of a log does not verify, as problems."""
+    return [Finding(names.address, damage.path, damage.offset, damage.reason, True) for damage in damages]
+
+
+def torn_findings(names: RunNames, torn: Iterable[TornTail]) -> list[Finding]:
+    """Ends of segments that were never acknowledged, as notes."""
+    return [
+        Finding(names.address, tail.path, tail.offset, f"{tail.length} bytes of a torn write that never counted", False)
+        for tail in torn
+    ]
+
+
+def _early_attempts(records: list[Record], starts: list[Record]) -> list[Attempt]:
+    """Attempts whose records a trim cut off, from the list that checkpoints repeat."""
+    known = {start.epoch for start in starts}
+    found: dict[int, Attempt] = {}
+    for record in records:
+        for one in record.head.get("attempts", ()):
+            number = one["attempt"]
+            if number not in known:
+                found[number] = Attempt(number, "ended", one["host"], one["pid"], one["started"], None, (), "", "", "")
+    return [found[number] for number in sorted(found)]
+
+
+def _attempt(start: Record, records: list[Record], story: Story, *, alive: bool | None) -> Attempt:
+    head = start.head
+    moments = [m for record in records if record.epoch == start.epoch and (m := _moment(record)) is not None]
+    return Attempt(
+        number=start.epoch,
+        status=_attempt_status(start, story, alive=alive),
+        host=head["host"],
+        pid=head["pid"],
+        started=head["started"],
+        ended=max(moments, default=head["started"]),
+        command=tuple(head["command"]),
+        cwd=head["cwd"],
+        python=head["python"],
+        ckpt=head["ckpt"],
+    )
+
+
+def _checkpoint(record: Record) -> Checkpoint:
+    head = record.head
+    return Checkpoint(
+        number=head["number"],
+        attempt=record.epoch,
+        lsn=lsn_text(record.lsn),
+        when=head["when"],
+        reason=head["reason"],
+        position=_position(head),
+        stall_s=head["stall_s"],
+        persist_s=head["persist_s"],
+        interval_s=head["interval_s"],
+        nbytes=head["nbytes"],
+        stored_nbytes=head["stored_nbytes"],
+        captured=dict(head.get("captured", {})),
+        remade=tuple(head.get("remade", ())),
+    )
+
+
+def _outcome(record: Record) -> Outcome:
+    head = record.head
+    return Outcome(
+        status=head["status"],
+        when=head["when"],
+        seconds=head["seconds"],
+        stall_s=head["stall_s"],
+        cost_s=head["cost_s"],
+        error=head.get("error"),
+        result_type=head.get("result_type"),
+        result_bytes=head.get("result_bytes"),
+    )
+
+
+def entry(record: Record) -> Entry:
+    """A record as it can be shown."""
+    nbytes = sum(memoryview(section).nbytes for section in record.sections)
+    return Entry(lsn_text(record.lsn), record.epoch, record.kind.name.lower(), nbytes, record.head)
+
+
+def records_after(root: StoreRoot, names: RunNames, lsn: int) -> list[Record]:
+    """The records behind ``lsn`` as they stand now, from the segments that can hold them: for following a live run.
+
+    What a SEAL written later will declare void is still in there: this is for watching, not for recovery.
+    """
+    found: list[Record] = []
+    for slot in stored_keys(root, names).slots:
+        if slot >= lsn_slot(lsn) and (parsed := read_segment(root, names, slot)) is not None:
+            found += [record for record in parsed.records if record.lsn > lsn]
+    return found

@@ -1,0 +1,76 @@
+"""Reading everything that a resume could need, to find out now whether it verifies. Unpickles and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt.errors import CorruptionError, UnknownFormatError
+from ckpt.format.names import RunNames
+from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
+from ckpt.log import LogView, read_log
+from ckpt.root import StoreRoot
+from ckpt.snapshot import SnapshotRef, read_snapshot
+from ckpt.store.info import Finding
+from ckpt.store.reading import damage_findings, stored_keys, torn_findings
+from ckpt.store.story import story_of
+
+
+def verify_run(root: StoreRoot, names: RunNames) -> list[Finding]:
+    """Problems first, then notes. UntrustedError, UnknownFormatError (of the log), StorageError."""
+    view = read_log(root.storage, names, root.key)
+    problems = damage_findings(names, view.damages)
+    wanted: set[str] = set()
+    seen: set[bytes] = set()
+    must = {record.lsn for record in story_of(view.records).needed()}
+    for record in view.records:
+        for ref, problem in _references(names, record):
+            if problem is not None:
+                problems.append(problem)
+            elif ref is not None:
+                wanted |= ref.packs
+                # A checkpoint that retention has let go of may still be in the log, without its packs.
+                encoded = ref.encode()
+                if record.lsn in must and encoded not in seen:
+                    seen.add(encoded)
+                    problems += _verify_snapshot(root, names, ref, record)
+    unique = {(problem.path, problem.offset, problem.what): problem for problem in problems}
+    return [*unique.values(), *_notes(root, names, view, wanted)]
+
+
+def references(record: Record) -> tuple[memoryview | bytes, ...]:
+    """The sections of a record that are snapshot references, in their encoded form."""
+    if record.kind is Kind.CHECKPOINT:
+        return record.sections  # one for each state on the path, and the retained results
+    if record.kind is Kind.STATUS and record.head.get("status") == "finished":
+        return record.sections[:1]
+    return ()
+
+
+def _references(names: RunNames, record: Record) -> Iterator[tuple[SnapshotRef | None, Finding | None]]:
+    for section in references(record):
+        try:
+            yield SnapshotRef.decode(section), None
+        except (CorruptionError, UnknownFormatError) as error:
+            path = names.segment(lsn_slot(record.lsn))
+            yield None, _problem(names, path, 0, f"record {lsn_text(record.lsn)}: {error.what}")
+
+
+def _verify_snapshot(root: StoreRoot, names: RunNames, ref: SnapshotRef, record: Record) -> list[Finding]:
+    try:
+        read_snapshot(ref, root.storage, names, root.key)
+    except CorruptionError as error:
+        return [_problem(names, error.path, error.offset, f"{error.what} (needed by record {lsn_text(record.lsn)})")]
+    return []
+
+
+def _notes(root: StoreRoot, names: RunNames, view: LogView, wanted: set[str]) -> list[Finding]:
+    orphans = [
+        Finding(names.address, key, 0, f"{size} bytes in a pack that nothing needs", False)
+        for key, size in stored_keys(root, names).sizes.items()
+        if names.parse_pack(key) is not None and key not in wanted
+    ]
+    return torn_findings(names, view.torn) + orphans
+
+
+def _problem(names: RunNames, path: str, offset: int, what: str) -> Finding:
+    return Finding(names.address, path, offset, what, True)

@@ -1,0 +1,135 @@
+"""When a checkpoint is due.
+
+``parse`` turns ``"1%"``, ``"30s"`` and ``"1000it"`` into triggers; triggers combine with ``|`` (whichever is due first).
+A trigger only computes; the session asks it, and a background ticker waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ckpt.errors import OptionError
+from ckpt.settings import parse_duration
+
+MIN_INTERVAL_S = 0.005
+"""Shortest time between checkpoints of a budget: below it, waking the ticker costs more than what a kill loses."""
+
+
+class _Combinable:
+    __slots__ = ()
+
+    def __or__(self, other: Any) -> Either:
+        return Either(self, other)
+
+
+class Budget(_Combinable):
+    """At most ``fraction`` of the job's time goes into checkpoints (stall and background work together).
+
+    After a checkpoint that cost ``c`` seconds the next is due ``c / fraction`` later. The estimate is the larger of the
+    last cost and the running mean, so that one cheap checkpoint does not make the next ones too frequent.
+    """
+
+    __slots__ = ("_last_s", "_mean_s", "fraction")
+
+    def __init__(self, fraction: float) -> None:
+        if not 0 < fraction <= 1:
+            raise OptionError(f"{fraction:.0%} is not a share of the job's time", fix='give something like "1%"')
+        self.fraction = fraction
+        self._last_s = -math.inf
+        self._mean_s = 0.0
+
+    @property
+    def counts_iterations(self) -> bool:
+        return False
+
+    def due_in(self, iterations: int, now_s: float) -> float:
+        return self._last_s + max(MIN_INTERVAL_S, self._mean_s / self.fraction) - now_s
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        self._mean_s = max(cost_s, 0.7 * self._mean_s + 0.3 * cost_s)
+        self._last_s = now_s
+
+
+class Every(_Combinable):
+    """A checkpoint every ``seconds``."""
+
+    __slots__ = ("_last_s", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        if not seconds >= 0:
+            raise OptionError(f"{seconds} is not a number of seconds", fix="give 0 or more")
+        self.seconds = seconds
+        self._last_s = -math.inf
+
+    @property
+    def counts_iterations(self) -> bool:
+        return False
+
+    def due_in(self, iterations: int, now_s: float) -> float:
+        return self._last_s + self.seconds - now_s
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        self._last_s = now_s
+
+
+class Iterations(_Combinable):
+    """A checkpoint every ``count`` iterations of marked loops."""
+
+    __slots__ = ("_last", "count")
+
+    def __init__(self, count: int) -> None:
+        if count < 1:
+            raise OptionError(f"{count} is not a number of iterations", fix="give 1 or more")
+        self.count = count
+        self._last = -count
+
+    @property
+    def counts_iterations(self) -> bool:
+        return True
+
+    def due_in(self, iterations: int, now_s: float) -> float:
+        return 0.0 if iterations - self._last >= self.count else math.inf
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        self._last = iterations
+
+
+class Either(_Combinable):
+    """Due as soon as one of two triggers is."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self._first, self._second = parse(first), parse(second)
+
+    @property
+    def counts_iterations(self) -> bool:
+        return bool(self._first.counts_iterations or self._second.counts_iterations)
+
+    def due_in(self, iterations: int, now_s: float) -> float:
+        return float(min(self._first.due_in(iterations, now_s), self._second.due_in(iterations, now_s)))
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        self._first.committed(iterations, now_s, cost_s)
+        self._second.committed(iterations, now_s, cost_s)
+
+
+def parse(every: Any) -> Any:
+    """A fresh trigger from a text, or the trigger object itself. OptionError names what is understood."""
+    if not isinstance(every, str):
+        if all(hasattr(every, name) for name in ("due_in", "committed", "counts_iterations")):
+            return every
+        raise OptionError(f"every={every!r} is not a trigger", fix='give "1%", "30s", "1000it" or a ckpt.triggers object')
+    text = every.replace(" ", "")
+    if "|" in text:
+        first, _, second = text.partition("|")
+        return Either(first, second)
+    try:
+        if text.endswith("%"):
+            return Budget(float(text[:-1]) / 100)
+        if text.endswith("it"):
+            return Iterations(int(text[:-2]))
+        return Every(parse_duration(text))
+    except ValueError:
+        raise OptionError(f"every={every!r} is not understood", fix='give "1%", "30s" or "1000it"') from None

@@ -1,0 +1,94 @@
+"""Jobs whose loop input comes from ``items.json`` in the working directory, so that it can change between attempts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from programs.jobs_steps import note
+from programs.registry import form
+from programs.ticks import tick
+
+import ckpt
+
+
+def read_items() -> list[str]:
+    found: list[str] = json.loads(Path("items.json").read_text())
+    return found
+
+
+@ckpt.job
+def by_position() -> Any:
+    done: list[str] = []
+    for item in ckpt.loop(read_items()):
+        tick()
+        done.append(item)
+    return done
+
+
+@form
+def input_by_position() -> object:
+    return by_position()
+
+
+@ckpt.job
+def by_generator() -> Any:
+    done: list[str] = []
+    for item in ckpt.loop(item for item in read_items()):
+        tick()
+        done.append(item)
+    return done
+
+
+@form
+def input_from_a_generator() -> object:
+    return by_generator()
+
+
+@ckpt.job
+def by_key() -> Any:
+    done: list[str] = []
+    for item in ckpt.loop(read_items(), key=str):
+        note("start", item)
+        tick()
+        done.append(item)
+    return done
+
+
+@form
+def input_by_key() -> object:
+    return by_key()
+
+
+@ckpt.job
+def from_file() -> Any:
+    lines, extra = [], []
+    with open("beside.txt") as beside, open("input.txt") as file:
+        for line in ckpt.loop(file):
+            tick()
+            lines.append(line.rstrip("\n"))
+            extra.append(beside.readline().rstrip("\n"))
+    return lines, extra
+
+
+@form
+def lines_of_a_file_and_one_beside() -> object:
+    return from_file()
+
+
+@ckpt.job
+def from_binary() -> Any:
+    total = bytearray()
+    beside = open("beside.txt", "rb")  # noqa: SIM115
+    beside.seek(3)
+    for _ in ckpt.loop(range(5)):
+        tick()
+        total += beside.read(4)
+    beside.close()
+    return total
+
+
+@form
+def binary_file_beside_the_loop() -> object:
+    return from_binary()

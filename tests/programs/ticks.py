@@ -1,0 +1,28 @@
+"""Deterministic death for job programs: ``tick()`` kills its own process with SIGKILL at the chosen tick.
+
+``TICKS=n`` in the environment chooses the n-th tick of the process; without it ticks are only counted. Because the
+process kills itself there is no race: the same number always dies at the same place. ``SETTLE_S`` in the environment
+makes it wait that long before it dies, so that a checkpoint that is being written beside the job gets its chance.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+_seen = 0
+
+
+def tick() -> None:
+    """Count one possible moment of death; die there if it is the chosen one."""
+    global _seen
+    _seen += 1
+    if _seen == int(os.environ.get("TICKS", "0")):
+        time.sleep(float(os.environ.get("SETTLE_S", "0")))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def seen() -> int:
+    """How many ticks this process has lived through."""
+    return _seen

@@ -1,0 +1,99 @@
+"""What a type checker sees of the public interface. Checked by ``mypy --strict``, never run.
+
+A line with ``# type: ignore[code]`` is one that has to be refused: mypy reports an ignore that is not needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+import ckpt
+
+
+@ckpt.job
+def plain(steps: int, seed: int = 0) -> float:
+    total = 0.0
+    for t in ckpt.loop(range(steps)):
+        assert_type(t, int)
+        total += t + seed
+    return total
+
+
+@ckpt.job(name="named", every="30s", keep=3, on_code_change="fail", recreate=("client",))
+def with_options(paths: list[Path], *, strict: bool) -> dict[str, int]:
+    sizes = {}
+    for number, path in ckpt.loop(enumerate(paths), name="paths", progress=True):
+        assert_type(number, int)
+        assert_type(path, Path)
+        sizes[str(path)] = size_of(path)
+    return sizes
+
+
+@ckpt.step
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+@ckpt.step(name="fetch", retries=3, backoff=0.5, retry_on=(OSError,), record_errors=True)
+def fetch(url: str, timeout_s: float = 10.0) -> bytes:
+    assert_type(ckpt.operation_key(), str)
+    return url.encode()
+
+
+def jobs_keep_their_signature() -> None:
+    assert_type(plain(3), float)
+    assert_type(plain(3, seed=4), float)
+    assert_type(plain.options(fresh=True, wait=30)(3), float)
+    assert_type(plain.address(3), str)
+    assert_type(with_options([Path()], strict=True), dict[str, int])
+    plain("three")  # type: ignore[arg-type]
+    plain()  # type: ignore[call-arg]
+    plain(3, sead=4)  # type: ignore[call-arg]
+    plain.address("three")  # type: ignore[arg-type]
+    plain.options(frehs=True)  # type: ignore[call-arg]
+    with_options([Path()])  # type: ignore[call-arg]
+
+
+def steps_keep_their_signature() -> None:
+    assert_type(size_of(Path()), int)
+    assert_type(fetch("https://example.org", timeout_s=1.0), bytes)
+    assert_type(ckpt.step(len)("abc"), int)
+    assert_type(ckpt.step(fetch, key="front page")("https://example.org"), bytes)
+    size_of("path")  # type: ignore[arg-type]
+    fetch(1)  # type: ignore[arg-type]
+    ckpt.step(size_of, retires=3)  # type: ignore[call-overload]
+
+
+def loops_yield_the_items_type() -> None:
+    for word in ckpt.loop(["a", "b"], key=len):
+        assert_type(word, str)
+    for left, right in ckpt.loop(zip([1], ["a"], strict=True)):
+        assert_type(left, int)
+        assert_type(right, str)
+    ckpt.loop(3)  # type: ignore[arg-type]
+
+
+def open_gives_a_run() -> None:
+    with ckpt.open("name", run_id="first", every="5m", keep=2) as run:
+        assert_type(run.address, str)
+        assert_type(run.id, str)
+        assert_type(run.attempt, int)
+        assert_type(run.resumed, bool)
+        run.checkpoint()
+        run.request_checkpoint()
+    current = ckpt.current_run()
+    if current is not None:
+        assert_type(current.address, str)
+    current.checkpoint()  # type: ignore[union-attr]
+
+
+def errors_are_a_tree() -> None:
+    try:
+        plain(3)
+    except ckpt.errors.RunBusyError as error:
+        assert_type((error.host, error.pid, error.since), tuple[str, int, float])
+    except ckpt.CkptError as error:
+        assert_type(error.fix, str)
+    except ckpt.Preempted as stopped:
+        assert_type(stopped.reason, str)

@@ -1,0 +1,272 @@
+"""``ckpt ls``, ``show``, ``log``, ``verify``, ``rm`` and ``sweep``: what they print and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from unit.runs import Writing, make_run, start_live_run
+
+from ckpt.cli import cli
+from ckpt.cli.render import moment_text
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def call(store: Path) -> Callable[..., Result]:
+    def run(command: str, *words: str, **more: Any) -> Result:
+        return CliRunner().invoke(cli, [command, "--store", str(store), *words], **more)
+
+    return run
+
+
+def test_ls_shows_every_run_with_its_status(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store, "sim", "aaaa")
+    make_run(store, "crawl", "bbbb", status="failed")
+    make_run(store, "etl[red]", "cccc", status=None)
+    result = call("ls")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["crawl/bbbb", "failed"],
+        ["etl[red]/cccc", "crashed"],
+        ["sim/aaaa", "finished"],
+    ]
+    assert "t 4/9" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0, "0 s ago"), (-9, "0 s ago"), (0.25, "250 ms ago"), (11220, "3 h ago")]
+)
+def test_moments_are_given_in_their_largest_unit(seconds: float | None, text: str) -> None:
+    assert moment_text(None if seconds is None else 1e9 - seconds, 1e9) == text
+
+
+def test_ls_in_a_pipe_lines_its_columns_up(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store, "a_rather_long_name", "aaaa")
+    make_run(store, "sim", "bbbb", status="failed")
+    heading, *rows = call("ls").output.splitlines()
+    assert len({row.index("t 4/9") for row in rows} | {heading.index("position")}) == 1
+    assert len({row.index(" ago") for row in rows}) == 1
+
+
+def test_ls_json_holds_everything_that_the_table_shows(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store)
+    (run,) = json.loads(call("ls", "--json").output)
+    assert (run["address"], run["status"], run["attempts"], run["checkpoints"]) == ("sim/aaaa", "finished", 1, 2)
+    assert run["nbytes"] > 0
+
+
+def test_an_empty_store_is_said_to_be_empty(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store)
+    assert call("rm", "--yes", "sim").exit_code == 0
+    result = call("ls")
+    assert (result.exit_code, result.output) == (0, f"no runs in {store}\n")
+    assert json.loads(call("ls", "--json").output) == []
+
+
+def test_the_store_comes_from_the_environment_or_the_working_folder(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(store, "named")
+    make_run(tmp_path / ".ckpt", "default")
+    monkeypatch.chdir(tmp_path)
+    assert "default/aaaa" in CliRunner().invoke(cli, ["ls"]).output
+    assert "named/aaaa" in CliRunner().invoke(cli, ["ls"], env={"CKPT_STORE": str(store)}).output
+
+
+def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store, status=None)
+    writing = Writing.start(store)
+    writing.number = 2
+    writing.checkpoint(6, stall_s=0.1, interval_s=2.0)
+    writing.end("finished")
+    text = call("show", "sim").output
+    for words in [
+        "sim/aaaa",
+        "steps=9",
+        "t 6/9",
+        "float, 24 B",
+        "9 ms of 4.5 s (0.20 %) of the last attempt; 0.40 % with",
+        "sim.total",
+        "sim.log",
+        "made again",
+        "97.7 KiB",
+        "started again",
+    ]:
+        assert words in text, words
+    assert [line.split()[1] for line in text.split("Attempts")[1].splitlines()[2:4]] == ["crashed", "finished"]
+
+
+def test_show_of_a_killed_run_gives_the_cost_that_its_checkpoints_tell(
+    store: Path, call: Callable[..., Result]
+) -> None:
+    make_run(store, status=None)
+    assert "2 ms of 2.0 s (0.10 %)" in call("show", "sim").output
+
+
+def test_show_json_can_be_read_back(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store, status="failed")
+    info = json.loads(call("show", "sim", "--json").output)
+    assert info["outcome"]["error"] == "ValueError: no"
+    assert [checkpoint["position"] for checkpoint in info["checkpoints"]] == ["t 1/9", "t 4/9"]
+    assert info["operations"] == 1
+
+
+def test_log_has_one_line_for_each_record(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store)
+    lines = [line.split() for line in call("log", "sim").output.splitlines()]
+    assert [line[1] for line in lines if line[1] != "seal"] == [
+        "fence",
+        "checkpoint",
+        "checkpoint",
+        "operation",
+        "status",
+    ]
+    records = [json.loads(line) for line in call("log", "sim", "--json").output.splitlines()]
+    assert [record["lsn"] for record in records] == [line[0] for line in lines]
+    assert records[-1]["head"]["status"] == "finished"
+
+
+def test_log_follow_shows_what_is_added_and_ends_with_the_run(store: Path) -> None:
+    writing = Writing.start(store)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ckpt", "log", "--store", str(store), "sim", "--follow"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])},
+    )
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    assert any("fence" in line for line in lines)
+    writing.operation("first")
+    assert any("first" in line for line in lines)
+    time.sleep(0.1)
+    writing.end("finished")
+    assert "finished" in list(lines)[-1]
+    assert process.wait() == 0
+
+
+def test_verify_ends_with_status_1_only_for_problems(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store, status=None)
+    make_run(store, run_id="bbbb")
+    result = call("verify")
+    assert (result.exit_code, result.output) == (0, "2 runs verified: all good\n")
+    (store / "sim/aaaa/pack/1-9.pack").write_bytes(b"nobody needs this")
+    result = call("verify")
+    assert result.exit_code == 0
+    assert "note: sim/aaaa/pack/1-9.pack at byte 0" in result.output
+    (store / "sim/aaaa/pack/1-0.pack").unlink()
+    result = call("verify", "sim/aaaa")
+    assert result.exit_code == 1
+    assert "problem: sim/aaaa/pack/1-0.pack at byte 0: the pack is missing" in result.output
+    assert "1 run verified: 1 problem\n" in result.output
+    assert [finding["serious"] for finding in json.loads(call("verify", "--json").output)] == [True, False]
+    assert call("verify", "sim/bbbb").exit_code == 0
+
+
+def test_rm_asks_and_takes_no_for_an_answer(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store)
+    result = call("rm", "sim", input="n\n")
+    assert "remove sim/aaaa for good?" in result.output
+    assert result.exit_code == 1
+    assert "sim/aaaa" in call("ls").output
+    assert call("rm", "sim", input="y\n").exit_code == 0
+    assert "sim/aaaa" not in call("ls").output
+
+
+def test_rm_of_a_live_run_ends_with_status_3_and_names_the_holder(store: Path, call: Callable[..., Result]) -> None:
+    process = start_live_run(store, "sim", "aaaa")
+    try:
+        result = call("rm", "--yes", "sim")
+        assert result.exit_code == 3
+        assert str(process.pid) in result.stderr
+    finally:
+        process.kill()
+        process.wait()
+    assert call("rm", "--yes", "sim").exit_code == 0
+
+
+def test_sweep_names_what_it_removed(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store, status=None)
+    (store / "sim/aaaa/pack/1-9.pack").write_bytes(b"0123456789")
+    result = call("sweep")
+    assert result.output == "removed sim/aaaa/pack/1-9.pack\n1 keys removed, 10 B freed\n"
+    assert json.loads(call("sweep", "--json").output) == {"keys": [], "nbytes": 0, "skipped": []}
+
+
+@pytest.mark.parametrize("words", [("show", "nothing"), ("log", "nothing"), ("rm", "--yes", "nothing")])
+def test_an_unknown_run_is_a_message_and_status_2(
+    words: tuple[str, ...], store: Path, call: Callable[..., Result]
+) -> None:
+    make_run(store)
+    result = call(*words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "ckpt: nothing: no such run" in result.stderr
+    assert "sim/aaaa" in result.stderr
+    assert "fix:" in result.stderr
+
+
+def test_a_missing_store_is_a_message_and_status_2(store: Path, call: Callable[..., Result]) -> None:
+    result = call("ls")
+    assert result.exit_code == 2
+    assert "no ckpt store" in result.stderr
+    assert not store.exists()
+
+
+def test_what_must_not_be_trusted_is_a_message_and_status_4(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store)
+    (store / "key").write_text("ab" * 32 + "\n")
+    result = call("show", "sim")
+    assert result.exit_code == 4
+    assert "key" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_pipe_gets_plain_text_that_nothing_cuts(store: Path, call: Callable[..., Result]) -> None:
+    job = "a" * 150
+    make_run(store, job)
+    text = call("ls").output + call("show", job).output
+    assert f"{job}/aaaa" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [20, 40, 79, 80, 200])
+def test_a_terminal_of_any_width_shows_the_whole_address(
+    width: int, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from ckpt.cli.render import print_run, runs_table
+    from ckpt.store import Store
+
+    make_run(store, "simulation_of_something_long")
+    out = Console(width=width, record=True, force_terminal=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    out.print(runs_table(Store(store).list(), 0.0, width))
+    print_run(out, Store(store).open("simulation_of_something_long"), 0.0)
+    text = out.export_text()
+    assert all(len(line) <= width for line in text.splitlines())
+    assert "finished" in text
+    if width >= 79:
+        assert "simulation_of_something_long/aaaa" in text
+
+
+def test_each_command_explains_itself() -> None:
+    for name, command in cli.commands.items():
+        result = CliRunner().invoke(cli, [name, "--help"])
+        assert result.exit_code == 0
+        assert command.help
+    assert CliRunner().invoke(cli, ["--version"]).output.startswith("ckpt, version ")

@@ -1,0 +1,122 @@
+"""Options: what is understood, what is refused with the fix, and what the environment fills in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import ckpt
+from ckpt.errors import OptionError
+from ckpt.settings import DEFAULT_STORE, Environment, Options, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30), ("5m", 300), ("2h", 7200), ("1d", 86400), ("250ms", 0.25), ("1.5s", 1.5), ("1h30m", 5400),
+        ("1m0.5s", 60.5), ("0s", 0),
+    ],
+)  # fmt: skip
+def test_duration_is_understood(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "5 s", "5S", "5sec", "1e3s", ".5s", "5s5", "inf", "5s, 5m"])
+def test_what_is_no_duration_is_refused_with_the_fix(text: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        parse_duration(text)
+    assert repr(text) in refused.value.what
+    assert '"30s"' in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"recreate": "client"}, "recreate=('client',)"),
+        ({"keep": 0}, "1 or more"),
+        ({"keep": -1}, "1 or more"),
+        ({"keep": 1.5}, "1 or more"),
+        ({"keep": None}, "1 or more"),
+        ({"on_code_change": "stop"}, "'resume', 'warn', 'fail', 'fresh'"),
+        ({"wait": -1}, "0 or more"),
+        ({"wait": float("nan")}, "0 or more"),
+        ({"sync": "never"}, "interval:1s"),
+        ({"sync": "interval"}, "30s"),
+        ({"sync": "interval:5"}, "30s"),
+        ({"sync": "interval:soon"}, "30s"),
+    ],
+    ids=str,
+)
+def test_wrong_option_is_refused_with_the_fix(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        Options(**wrong)
+    assert said in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"keep": 0}, {"sync": "never"}, {"on_code_change": "stop"}, {"recreate": "client"}], ids=str
+)
+def test_wrong_option_of_a_job_is_refused_at_decoration(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        ckpt.job(**wrong)(parse_duration)
+    with pytest.raises(OptionError):
+        ckpt.job(parse_duration).options(wait=-1)
+
+
+@pytest.mark.parametrize(("sync", "seconds"), [("always", 0), ("interval:1s", 1), ("interval:250ms", 0.25)])
+def test_sync_says_for_how_long_an_operation_may_be_volatile(sync: str, seconds: float) -> None:
+    assert Options(sync=sync).sync_interval_s == seconds
+
+
+def test_changed_replaces_only_what_was_given() -> None:
+    options = Options(keep=5, store="a", wait=3.0)
+    changed = options.changed(keep=None, store="b", fresh=None, run_id="r")
+    assert (changed.keep, changed.store, changed.wait, changed.fresh, changed.run_id) == (5, "b", 3.0, False, "r")
+    assert options.store == "a"
+    with pytest.raises(OptionError):
+        options.changed(keep=0)
+
+
+VARIABLES = ("CKPT_DISABLE", "CKPT_STORE", "CKPT_EVERY", "CKPT_KEY", "CKPT_PROGRESS", "CKPT_PULSE", "CKPT_PULSE_EVERY")
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_empty_environment_gives_the_defaults(environment: pytest.MonkeyPatch) -> None:
+    for value in (None, ""):
+        for name in VARIABLES if value is not None else ():
+            environment.setenv(name, value)
+        read = Environment.read()
+        assert read == Environment(False, None, None, None, False, None, 1.0)
+        applied = read.apply(Options())
+        assert (applied.store, applied.every, applied.progress) == (DEFAULT_STORE, "1%", False)
+
+
+def test_environment_fills_what_the_program_left_out(environment: pytest.MonkeyPatch) -> None:
+    for name, value in zip(VARIABLES, ("1", "s3://b/p", "30s", "k", "1", "pulse", "0.5"), strict=True):
+        environment.setenv(name, value)
+    read = Environment.read()
+    assert read == Environment(True, "s3://b/p", "30s", "k", True, "pulse", 0.5)
+    applied = read.apply(Options())
+    assert (applied.store, applied.every, applied.progress) == ("s3://b/p", "30s", True)
+
+
+def test_what_the_program_says_is_stronger_than_the_environment(environment: pytest.MonkeyPatch) -> None:
+    for name, value in (("CKPT_STORE", "elsewhere"), ("CKPT_EVERY", "30s"), ("CKPT_PROGRESS", "1")):
+        environment.setenv(name, value)
+    applied = Environment.read().apply(Options(store="here", every="5it", progress=False))
+    assert (applied.store, applied.every, applied.progress) == ("here", "5it", False)
+
+
+@pytest.mark.parametrize(("text", "on"), [("0", False), ("", False), ("1", True), ("yes", True)])
+def test_switches_are_on_unless_empty_or_0(text: str, on: bool, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CKPT_DISABLE", text)
+    environment.setenv("CKPT_PROGRESS", text)
+    read = Environment.read()
+    assert (read.disabled, read.progress) == (on, on)

@@ -1,0 +1,67 @@
+"""When a checkpoint is due: what a budget spends, and how triggers combine."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckpt.errors import OptionError
+from ckpt.triggers import MIN_INTERVAL_S, Budget, Every, Iterations, parse
+
+
+@given(st.lists(st.floats(0, 1000), min_size=1, max_size=40), st.floats(0.001, 1))
+def test_budget_never_spends_more_than_its_share(costs: list[float], fraction: float) -> None:
+    trigger, now = Budget(fraction), 0.0
+    for cost in costs:
+        now += cost
+        trigger.committed(0, now, cost)
+        now += trigger.due_in(0, now)
+    assert sum(costs) <= fraction * now * (1 + 1e-9)
+
+
+def test_one_cheap_checkpoint_does_not_make_the_next_ones_too_frequent() -> None:
+    trigger = Budget(0.01)
+    trigger.committed(0, 0.0, 10.0)
+    trigger.committed(0, 0.0, 0.001)
+    assert trigger.due_in(0, 0.0) > 500
+
+
+def test_budget_of_a_tiny_state_keeps_a_least_distance() -> None:
+    trigger = Budget(0.01)
+    trigger.committed(0, 100.0, 0.0)
+    assert trigger.due_in(0, 100.0) == pytest.approx(MIN_INTERVAL_S)
+
+
+@pytest.mark.parametrize("every", ["1%", "30s", "1000it"])
+def test_first_checkpoint_is_due_at_once(every: str) -> None:
+    assert parse(every).due_in(0, 0.0) <= 0
+
+
+def test_time_and_iterations_are_counted_from_the_last_checkpoint() -> None:
+    seconds, iterations = parse("1h30m"), parse("1000it")
+    seconds.committed(7, 50.0, 1.0)
+    iterations.committed(7, 50.0, 1.0)
+    assert seconds.due_in(10**9, 60.0) == 50.0 + 5400 - 60.0
+    assert iterations.due_in(1006, 1e9) == math.inf
+    assert iterations.due_in(1007, 60.0) <= 0
+    assert (seconds.counts_iterations, iterations.counts_iterations) == (False, True)
+
+
+@pytest.mark.parametrize("trigger", [parse("30s | 10it"), Every(30) | Iterations(10), Every(30) | "10it"])
+def test_joined_triggers_are_due_as_soon_as_one_is(trigger: object) -> None:
+    both = parse(trigger)
+    both.committed(0, 0.0, 1.0)
+    assert both.counts_iterations
+    assert both.due_in(5, 10.0) == 20.0
+    assert both.due_in(10, 10.0) <= 0
+    assert both.due_in(5, 30.0) <= 0
+
+
+@pytest.mark.parametrize("every", ["", "often", "0%", "101%", "-1s", "0it", "1.5it", "5", 5, None, "30s|often", "nan%"])
+def test_what_is_no_trigger_is_refused_with_the_fix(every: object) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse(every)
+    assert caught.value.fix
