@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 JOB = """
-import os, random, signal, sys, time
+import itertools, os, random, signal, sys, time
 import ckpt
 
 folder, kill_after = sys.argv[1], int(sys.argv[2])
-done = 0
+ticks = itertools.count(1)
 
 def fetch(n):
     with open(os.path.join(folder, "effects"), "a") as file:
@@ -27,15 +27,13 @@ def fetch(n):
 
 @ckpt.job(name="sum", every="5it", keep=2)
 def add(items, seed):
-    global done
     rng = random.Random(seed)
     total, seen = 0.0, []
     for n in ckpt.loop(range(items)):
         total += rng.random() * ckpt.step(fetch)(n)
         seen.append(n)
         time.sleep(0.002)
-        done += 1
-        if done == kill_after:
+        if next(ticks) == kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
     return total, seen, rng.random()
 
@@ -86,7 +84,7 @@ def test_a_job_that_dies_often_is_carried_to_its_end(job: Path) -> None:
 
 
 def test_a_job_that_always_dies_at_the_same_place_is_given_up(job: Path) -> None:
-    (job / "job.py").write_text(JOB.replace("done == kill_after", "n == 33"))
+    (job / "job.py").write_text(JOB.replace("next(ticks) == kill_after", "n == 33"))
     words = ["--restarts", "3", "--backoff", "1ms..2ms", "--", sys.executable, "job.py", str(job), "0"]
     result = ckpt("run", *words, cwd=job)
     assert result.returncode == 128 + signal.SIGKILL
