@@ -10,6 +10,8 @@ import os
 import random
 import signal
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,15 +19,24 @@ from crash.harness import PROGRAMS, Attempt, Kill, Script, collect, finish, wait
 
 SIZES = ("6", "40", "40000")
 KILLS = 50
-LONGEST_S = 0.5
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The run without ckpt: what it returns, and the longest wait (s) before a kill, so that most kills hit the job."""
+
+    result: object
+    longest_s: float
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """The result of the plain run."""
-    plain = Script(PROGRAMS / "simulate.py", tmp_path_factory.mktemp("plain"), SIZES).run(CKPT_DISABLE="1")
-    assert plain.status == 0, plain.err
-    return plain.result
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    process = Script(PROGRAMS / "simulate.py", tmp_path_factory.mktemp("plain"), SIZES).start(CKPT_DISABLE="1")
+    said = wait_for(process, "READY")
+    began_s = time.monotonic()
+    attempt = collect(process, said)
+    assert attempt.status == 0, attempt.err
+    return Plain(attempt.result, (time.monotonic() - began_s) / 3)
 
 
 def moments() -> random.Random:
@@ -35,23 +46,23 @@ def moments() -> random.Random:
 
 
 @pytest.mark.slow
-def test_fifty_kills_at_random_moments_give_the_same_bits(expected: object, tmp_path: Path) -> None:
+def test_fifty_kills_at_random_moments_give_the_same_bits(plain: Plain, tmp_path: Path) -> None:
     rng, killed, series = moments(), 0, 0
     while killed < KILLS:
         series += 1
         folder = tmp_path / f"series-{series}"
         folder.mkdir()
         script = Script(PROGRAMS / "simulate.py", folder, SIZES)
-        kills = [Kill(after_s=rng.uniform(0, LONGEST_S)) for _ in range(min(12, KILLS - killed))]
+        kills = [Kill(after_s=rng.uniform(0, plain.longest_s)) for _ in range(min(12, KILLS - killed))]
         outcome = finish(script, kills)
         killed += outcome.kills
         assert outcome.last.status == 0, outcome.story()
-        assert outcome.last.result == expected, outcome.story()
+        assert outcome.last.result == plain.result, outcome.story()
         assert series < KILLS, "the job is too short to be killed"
 
 
 @pytest.mark.slow
-def test_killed_under_ckpt_run_it_is_started_again_until_it_is_done(expected: object, tmp_path: Path) -> None:
+def test_killed_under_ckpt_run_it_is_started_again_until_it_is_done(plain: Plain, tmp_path: Path) -> None:
     rng = moments()
     supervisor = (sys.executable, "-m", "ckpt", "run", "--restarts", "50", "--backoff", "10ms..50ms", "--")
     script = Script(PROGRAMS / "simulate.py", tmp_path, (*SIZES, "pid.txt"), prefix=supervisor)
@@ -64,17 +75,15 @@ def test_killed_under_ckpt_run_it_is_started_again_until_it_is_done(expected: ob
             break  # the output ended: the job finished between two kills
         os.set_blocking(process.stdout.fileno(), True)  # type: ignore[union-attr]
         pid = int((tmp_path / "pid.txt").read_text())
-        kills += kill_after(rng.uniform(0, LONGEST_S), pid)
+        kills += kill_after(rng.uniform(0, plain.longest_s), pid)
     attempt: Attempt = collect(process, said)
     assert attempt.status == 0, attempt.err
-    assert attempt.result == expected
+    assert attempt.result == plain.result
     assert kills >= 2, "the job is too short to be killed"
 
 
 def kill_after(seconds: float, pid: int) -> int:
     """Kill ``pid`` after ``seconds``: 1 if it was still there."""
-    import time
-
     time.sleep(seconds)
     try:
         os.kill(pid, signal.SIGKILL)
