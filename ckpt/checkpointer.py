@@ -124,6 +124,8 @@ class Checkpointer:
             self._failed(request.error)
 
     def _commit(self, request: Request) -> None:
+        # Queued results of steps come first: they would be written without a checkpoint too, so they are no cost of it.
+        self._log.flush()
         began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
         written = sum(self._write(state) for state in (*request.states, request.results))
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]

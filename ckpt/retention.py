@@ -18,8 +18,9 @@ from ckpt.log import LogWriter
 from ckpt.protocols import Storage
 from ckpt.snapshot import SnapshotWriter
 
-ROTATE_BYTES = 4 << 20
-"""A segment this long is closed at a checkpoint, so that the log before it can go. Bounds what a resume has to read."""
+ROTATE_BYTES = 256 << 10
+"""A segment this long is closed at a checkpoint, so that the log before it can go. What a resume has to read is so
+bounded by what is recorded between some checkpoints; reading this much takes about ten milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

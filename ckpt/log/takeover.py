@@ -30,7 +30,7 @@ class _Tip:
     epoch: int
 
 
-def take_over(place: Place, fence: Mapping[str, Any]) -> tuple[Tail, LogView, int]:
+def take_over(place: Place, fence: Mapping[str, Any], known: LogView | None) -> tuple[Tail, LogView, int]:
     """(the tail, what counted before it, LSN of the SEAL). See ``LogWriter.take_over``."""
     tip = _find_tip(place)
     epoch = tip.epoch + 1
@@ -46,17 +46,17 @@ def take_over(place: Place, fence: Mapping[str, Any]) -> tuple[Tail, LogView, in
     tail = _begin(place, epoch, segment, created)
     try:
         _check_not_swept(place, tip, epoch)
-        return tail, *_settle_log(tail)
+        return tail, *_settle_log(tail, known)
     except BaseException:
         tail.close()
         raise
 
 
-def _settle_log(tail: Tail) -> tuple[LogView, int]:
+def _settle_log(tail: Tail, known: LogView | None) -> tuple[LogView, int]:
     """Behind the FENCE: read all that counts before it, mend the floor's key, and seal; (view, LSN of the SEAL)."""
     place = tail.place
     # The segments before the FENCE are read only now: what a lower epoch has acknowledged was durable before it.
-    scan = scan_log(place.storage, place.names, place.key, below=tail.slot)
+    scan = scan_log(place.storage, place.names, place.key, below=tail.slot, known=known)
     view = scan.view
     if scan.lost_floor is not None:
         place.storage.put(place.names.floor, [encode_floor(place.key, place.names, Floor(view.floor, tail.epoch))])

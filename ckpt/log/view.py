@@ -8,6 +8,7 @@ Guarantees:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ckpt.errors import MissingKeyError
@@ -29,6 +30,15 @@ from ckpt.protocols import Storage
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentRead:
+    """A segment as it was read: its bytes, as far as they count (``limit``; None: all), and what they say."""
+
+    data: bytes
+    limit: int | None
+    parsed: ParsedSegment
+
+
+@dataclass(frozen=True, slots=True)
 class LogView:
     """What a run's log says at one moment."""
 
@@ -41,6 +51,8 @@ class LogView:
     """The slot that nobody has created yet."""
     epoch: int
     """The highest epoch that any attempt may have had; 0 for an empty log."""
+    segments: Mapping[int, SegmentRead] = field(default_factory=dict, repr=False)
+    """What it was read from, by slot: so that a later look verifies only what is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +116,16 @@ def read_header(storage: Storage, names: RunNames, key: Key, slot: int) -> Segme
         return None
 
 
-def scan_log(storage: Storage, names: RunNames, key: Key, *, below: int | None = None) -> Scan:
-    """As ``read_log``, of the slots under ``below`` only (None: all)."""
+def scan_log(
+    storage: Storage, names: RunNames, key: Key, *, below: int | None = None, known: LogView | None = None
+) -> Scan:
+    """As ``read_log``, of the slots under ``below`` only (None: all). ``known``: an earlier view of the same log.
+
+    Everything is read again; bytes that are the same as in ``known`` are not verified and taken apart a second time.
+    """
     while True:
         extent = find_extent(storage, names, key)
-        scanner = _Scanner(storage, names, key, extent)
+        scanner = _Scanner(storage, names, key, extent, known.segments if known is not None else {})
         scan = scanner.run(extent.tail if below is None else below - 1)
         # A sweep in another process raises the floor, then deletes: what is missing now may just not count any more.
         if not scanner.missing or find_extent(storage, names, key).floor == extent.floor:
@@ -121,6 +138,8 @@ class _Scanner:
     names: RunNames
     key: Key
     extent: Extent
+    known: Mapping[int, SegmentRead]
+    read: dict[int, SegmentRead] = field(default_factory=dict)
     missing: list[int] = field(default_factory=list)
     sealed_floor: int = 0
     """The highest floor that a SEAL names; 0 if there is none."""
@@ -148,7 +167,7 @@ class _Scanner:
         self.damages.sort(key=lambda damage: (damage.path, damage.offset))
         records = [record for segment in reversed(self.records) for record in segment]
         epoch = self.epoch + self.unknown_epochs
-        view = LogView(records, self.damages, self.torn[::-1], self.floor, last + 1, epoch)
+        view = LogView(records, self.damages, self.torn[::-1], self.floor, last + 1, epoch, self.read)
         return Scan(view, self.unsealed[::-1], lost if self.sealed_floor else None)
 
     @property
@@ -178,7 +197,7 @@ class _Scanner:
             self.damages.append(Damage(path, 0, None, "the segment is missing"))
             return
         seal = self.seals.get(slot)
-        parsed = parse_segment(data, self.key, self.names, slot, limit=seal.length if seal else None)
+        parsed = self._parse(slot, data, seal.length if seal else None)
         if parsed.header is None:
             self.unknown_epochs += 1
         else:
@@ -192,6 +211,13 @@ class _Scanner:
         self.records.append(parsed.records)
         if parsed.count > 1 or any(record.kind is not Kind.FENCE for record in parsed.records):
             self.closed = True
+
+    def _parse(self, slot: int, data: bytes, limit: int | None) -> ParsedSegment:
+        known = self.known.get(slot)
+        if known is None or known.limit != limit or known.data != data:
+            known = SegmentRead(data, limit, parse_segment(data, self.key, self.names, slot, limit=limit))
+        self.read[slot] = known
+        return known.parsed
 
     def _check_seal(self, path: str, size: int, seal: Seal, parsed: ParsedSegment) -> None:
         if size > seal.length:

@@ -11,19 +11,18 @@ Guarantees:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt.errors import CkptError, StorageError, UsageError
 from ckpt.format.floor import Floor, encode_floor
-from ckpt.format.keys import Key
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, encode_payload, lsn_of, lsn_slot
 from ckpt.format.segment import FRAME_OVERHEAD
 from ckpt.log.tail import Entry, Place, Tail
 from ckpt.log.takeover import take_over
 from ckpt.log.view import LogView
-from ckpt.protocols import AppendableStorage, Buffer, Clock, Storage
+from ckpt.protocols import AppendableStorage, Buffer
 
 BUFFER_LIMIT = 1 << 20
 """Bytes of records that nobody waits for that are kept before they are written and synced."""
@@ -46,22 +45,16 @@ class LogWriter:
 
     @classmethod
     def take_over(
-        cls,
-        storage: Storage,
-        names: RunNames,
-        key: Key,
-        *,
-        fence: Mapping[str, Any],
-        entropy: Callable[[int], bytes],
-        clock: Clock,
+        cls, place: Place, *, fence: Mapping[str, Any], known: LogView | None = None
     ) -> tuple[LogWriter, LogView]:
         """Begin a new attempt: ends every earlier one and returns all that counted until then.
 
         ``fence`` (plain JSON: host, pid, started, ...) becomes the head of the FENCE record, with "attempt" (the epoch)
-        added. On return FENCE and SEAL are durable, and no earlier attempt can commit any more.
+        added. On return FENCE and SEAL are durable, and no earlier attempt can commit any more. ``known``, an earlier
+        view of this log, only saves time: what has not changed since is not verified again.
         Raises FencedError if another attempt was faster, StorageError, UntrustedError, UnknownFormatError.
         """
-        tail, view, position = take_over(Place(storage, names, key, entropy, clock), fence)
+        tail, view, position = take_over(place, fence, known)
         return cls(tail, position), view
 
     @property

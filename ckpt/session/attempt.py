@@ -24,8 +24,7 @@ from ckpt.format.path import ends_block
 from ckpt.format.records import Kind, Record
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
-from ckpt.log import LogView, LogWriter, read_log
-from ckpt.protocols import Clock
+from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import StoreRoot
@@ -123,9 +122,10 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     holder = Holder.this_process(clock)
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
-        finished = _finished(plan, root)
+        view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
+        finished = _finished(plan, root, view)
         if finished is None:
-            return _open(plan, root, lease, holder, clock)
+            return _open(plan, root, lease, holder, view)
     except BaseException:
         lease.release()
         raise
@@ -133,12 +133,9 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     return finished
 
 
-def _finished(plan: Plan, root: StoreRoot) -> Finished | None:
+def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | None:
     """The recorded result of a job that is over. A ``with`` block is entered again, with its last state."""
-    record = None
-    if not plan.options.fresh:
-        view = read_log(root.storage, plan.names, root.key)
-        record = result_record(view, history_of(view.records), plan.names)
+    record = None if view is None else result_record(view, history_of(view.records), plan.names)
     if record is None:
         return None
     if _code_asks_for_fresh(plan, record.head, "the run finished", "this is the result of the OLD code"):
@@ -158,12 +155,10 @@ def _unsigned(options: Options) -> bool:
     return bool(getattr(options.store, "unsigned", False))
 
 
-def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, clock: Clock) -> Attempt:
-    names, key = plan.names, root.key
+def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
+    names, key, clock = plan.names, root.key, host.SystemClock()
     facts = _facts(plan, holder)
-    log, view = LogWriter.take_over(
-        root.storage, names, key, fence=facts, entropy=host.entropy, clock=clock
-    )
+    log, view = LogWriter.take_over(Place(root.storage, names, key, host.entropy, clock), fence=facts, known=seen)
     history = history_of(view.records)
     _report_torn(view)
 

@@ -19,7 +19,7 @@ from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, lsn_of
 from ckpt.holder import Holder
 from ckpt.lease import acquire
-from ckpt.log import LogView, LogWriter, read_log
+from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Clock
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef
@@ -62,7 +62,7 @@ def _remove(root: StoreRoot, names: RunNames, clock: Clock) -> Stored:
 def _fence_off(root: StoreRoot, names: RunNames, clock: Clock) -> int:
     """Take the log over and cut off all that was in it; the slot of the FENCE."""
     fence = {**Holder.this_process(clock).to_json(), REMOVAL: True}
-    writer, view = LogWriter.take_over(root.storage, names, root.key, fence=fence, entropy=host.entropy, clock=clock)
+    writer, view = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
     try:
         writer.append(Kind.STATUS, {"status": "reset"})  # Commit point: nothing older counts from here on.
         writer.trim(lsn_of(view.next_slot, 0))

@@ -19,7 +19,7 @@ from unit.log_doubles import KEY, NAMES, Fault, SimDisk, SimObjects, op, take_ov
 
 from ckpt.errors import FencedError, StorageError, StorageFullError
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
-from ckpt.log import LogWriter, read_log
+from ckpt.log import LogView, LogWriter, read_log
 
 FAULTS = st.tuples(
     st.sampled_from(["before", "after"]),
@@ -49,6 +49,7 @@ class LogMachine(RuleBasedStateMachine):
         self.fixed: dict[int, list[int]] = {}  # epoch -> its operations, once a later attempt has begun
         self.floor = self.highest_trim = 1
         self.next = 0
+        self.seen: LogView | None = None  # as somebody read it some time before
         self.killed: list[Attempt] = []
         self.take_over()
 
@@ -105,7 +106,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def take_over(self) -> None:
         """The process before may be gone, or stay as a zombie: that depends on the rules that follow."""
-        writer, view = take_over(self.storage)
+        writer, view = take_over(self.storage, known=self.seen)
         assert view.damages == []
         assert writer.epoch == view.epoch + 1
         for attempt in self.attempts:
@@ -183,6 +184,10 @@ class LogMachine(RuleBasedStateMachine):
         self.take_over()
         if isinstance(self.storage, SimDisk):
             self.storage.lose_power(random.Random(seed))
+
+    @rule()
+    def look(self) -> None:
+        self.seen = read_log(self.storage, NAMES, KEY)
 
     @invariant()
     def log_says_what_the_model_says(self) -> None:

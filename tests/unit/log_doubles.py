@@ -10,7 +10,7 @@ from ckpt.errors import MissingKeyError, StorageError
 from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
-from ckpt.log import LogView, LogWriter
+from ckpt.log import LogView, LogWriter, Place
 from ckpt.protocols import Buffer, Storage
 
 KEY = Key.from_secret(bytes(range(32)))
@@ -164,12 +164,12 @@ class Fault:
 
 
 def take_over(
-    storage: Storage, *, names: RunNames = NAMES, key: Key = KEY, host: str = "h1"
+    storage: Storage, *, names: RunNames = NAMES, key: Key = KEY, host: str = "h1", known: LogView | None = None
 ) -> tuple[LogWriter, LogView]:
     """A new attempt. No two have the same nonces."""
     rng = random.Random(next(_attempts))
     fence = {"host": host, "pid": 7, "started": 1.5}
-    return LogWriter.take_over(storage, names, key, fence=fence, entropy=rng.randbytes, clock=FixedClock())
+    return LogWriter.take_over(Place(storage, names, key, rng.randbytes, FixedClock()), fence=fence, known=known)
 
 
 def op(writer: LogWriter, n: int, *, durable: bool = True) -> int:

@@ -17,7 +17,7 @@ from ckpt.format.records import Kind
 from ckpt.holder import Holder
 from ckpt.host import SystemClock
 from ckpt.lease import HeldLease, acquire
-from ckpt.log import LogWriter
+from ckpt.log import LogWriter, Place
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter
 from ckpt.staging import Stager
@@ -57,7 +57,7 @@ class Writing:
             "code": {},
             **fence,
         }
-        log, _ = LogWriter.take_over(root.storage, names, root.key, fence=head, entropy=host.entropy, clock=clock)
+        log, _ = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=head)
         return cls(root, names, log, lease, SnapshotWriter(root.storage, names, root.key, log.epoch))
 
     def save(self, nbytes: int = 100, content: int | None = None) -> SnapshotRef:

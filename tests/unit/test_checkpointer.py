@@ -19,7 +19,7 @@ from ckpt.checkpointer import Checkpointer, Kept, Request
 from ckpt.errors import CkptError, FencedError, StorageError, StorageFullError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
-from ckpt.log import LogWriter, read_log
+from ckpt.log import LogWriter, Place, read_log
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.staging import Stager
 from ckpt.testing import Action, FakeClock, Fault, FaultPlan, FaultyStorage
@@ -228,9 +228,8 @@ def steal() -> None:
 
     root = StoreRoot.open(STORE["path"])
     names = RunNames.parse(troubled.options(store=str(STORE["path"])).address("fenced"))
-    log, _ = LogWriter.take_over(
-        root.storage, names, root.key, fence={"host": "elsewhere", "pid": 1}, entropy=host.entropy, clock=SystemClock()
-    )
+    place = Place(root.storage, names, root.key, host.entropy, SystemClock())
+    log, _ = LogWriter.take_over(place, fence={"host": "elsewhere", "pid": 1})
     log.close()
 
 

@@ -16,7 +16,7 @@ from unit.log_doubles import KEY, NAMES, Fault, FixedClock, SimDisk, SimObjects,
 from ckpt.errors import FencedError, StorageError, UntrustedError
 from ckpt.format.keys import UNSIGNED, Key
 from ckpt.format.records import Kind, lsn_slot
-from ckpt.log import LogWriter, read_log
+from ckpt.log import LogWriter, Place, read_log
 from ckpt.storage.local import LocalStorage
 
 BOTH = pytest.mark.parametrize("make", [SimDisk, SimObjects], ids=["disk", "objects"])
@@ -39,6 +39,21 @@ def test_view_holds_everything_acknowledged_before(make):
             op(writer, (epoch - 1) * 3 + n)
     lsns = [record.lsn for record in read_log(storage, NAMES, KEY).records]
     assert lsns == sorted(set(lsns))
+
+
+@BOTH
+def test_what_changed_since_an_earlier_look_is_read_and_verified(make):
+    storage = make()
+    writer, _ = take_over(storage)
+    op(writer, 0)
+    op(writer, 1)
+    known = read_log(storage, NAMES, KEY)
+    op(writer, 2)
+    path, file = next((path, file) for path, file in storage.files.items() if b"value 0" in file.data)
+    file.data[file.data.index(b"value 0")] ^= 1
+    _, view = take_over(storage, known=known)
+    assert [damage.path for damage in view.damages] == [path]
+    assert ops(view) == [1, 2]
 
 
 @BOTH
@@ -205,7 +220,7 @@ def test_racing_threads_on_a_real_folder_have_one_winner_per_epoch(tmp_path):
         entropy = random.Random(seed).randbytes
         start.wait()
         try:
-            writer, _ = LogWriter.take_over(storage, NAMES, KEY, fence={}, entropy=entropy, clock=FixedClock())
+            writer, _ = LogWriter.take_over(Place(storage, NAMES, KEY, entropy, FixedClock()), fence={})
             won.append(writer)
         except FencedError:
             pass
