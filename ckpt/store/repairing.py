@@ -4,7 +4,7 @@ Guarantees, at whatever point a repair is interrupted: the run is as damaged as 
 emptier state of itself without a word; no original byte is ever lost; it can be started again. A live run is never
 touched: whoever repairs holds its lease and has fenced off every earlier attempt. Nothing is unpickled.
 
-The order on disk: FENCE(repair); copies of all that goes, and ``report.json``, below ``damaged/<epoch>/``; one segment with
+The order on disk: a copy of the floor's key; FENCE(repair); copies of all that goes, and ``report.json``, below ``damaged/<epoch>/``; one segment with
 all that is saved, whose SEAL lifts the floor to it: the commit point; the floor's key; deletion of what was copied.
 """
 
@@ -64,6 +64,8 @@ def repair_run(root: StoreRoot, names: RunNames, clock: Clock, *, accept_loss: b
 
 
 def _repair(root: StoreRoot, names: RunNames, clock: Clock, planned: Repair) -> Repair:
+    if names.floor in planned.aside:
+        _copy(root, names.floor, f"{planned.kept_in}floor")  # first: a takeover mends it
     fence = {**Holder.this_process(clock).to_json(), REPAIR: True}
     log, view = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
     try:
@@ -110,14 +112,18 @@ def _start(names: RunNames, clock: Clock, view: LogView) -> dict[str, Any]:
 
 def _keep_aside(root: StoreRoot, names: RunNames, epoch: int, report: Repair) -> None:
     """Durable copies of what the repair will delete, as it is."""
-    storage = root.storage
     for key in report.aside:
-        size = storage.size(key)
-        copied = storage.put(names.damaged(epoch, key), _pieces(root, key, size))
-        if copied != size:
-            raise StorageError(f"only {copied} of {size} bytes were copied", where=key, fix="mend the storage")
+        if key != names.floor:
+            _copy(root, key, names.damaged(epoch, key))
     text = json.dumps(asdict(report), indent=2) + "\n"
-    storage.put(f"{names.damaged(epoch, '')}{REPORT}", [text.encode()])
+    root.storage.put(f"{report.kept_in}{REPORT}", [text.encode()])
+
+
+def _copy(root: StoreRoot, key: str, to: str) -> None:
+    size = root.storage.size(key)
+    copied = root.storage.put(to, _pieces(root, key, size))
+    if copied != size:
+        raise StorageError(f"only {copied} of {size} bytes were copied", where=key, fix="mend the storage")
 
 
 def _pieces(root: StoreRoot, key: str, size: int) -> Iterator[bytes]:
