@@ -6,7 +6,7 @@
     <job>/<run_id>/pack/<epoch>-<n>.pack         packs of chunks
     <job>/<run_id>/floor                         lowest live slot
     <job>/<run_id>/lock                          local stores: the lease
-    <job>/<run_id>/damaged/<epoch>/...           what a repair kept aside; no reader looks there
+    <job>/<run_id>/damaged/<slot>/...            what a repair kept aside; no reader looks there
 
 A job's name may be any text: it is percent-quoted into one path element, reversibly. Run ids are names already.
 Key names are plain ASCII, sort in slot order, and never contain ``..`` or an empty element.
@@ -118,9 +118,9 @@ class RunNames:
     def lock(self) -> str:
         return f"{self.prefix}lock"
 
-    def damaged(self, epoch: int, key: str) -> str:
-        """Where the repair with this epoch keeps the original of the run's ``key`` ('': all of them)."""
-        return f"{self.prefix}damaged/{epoch}/{key.removeprefix(self.prefix)}"
+    def damaged(self, slot: int) -> str:
+        """Where the repair that began when ``slot`` was the next one keeps originals; ends with '/'."""
+        return f"{self.prefix}damaged/{slot}/"
 
     def segment(self, slot: int) -> str:
         return f"{self.prefix}log/{slot:020d}.log"

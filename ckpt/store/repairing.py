@@ -4,7 +4,7 @@ Guarantees, at whatever point a repair is interrupted: the run is as damaged as 
 emptier state of itself without a word; no original byte is ever lost; it can be started again. A live run is never
 touched: whoever repairs holds its lease and has fenced off every earlier attempt. Nothing is unpickled.
 
-The order on disk: a copy of the floor's key; FENCE(repair); copies of all that goes, and ``report.json``, below ``damaged/<epoch>/``; one segment with
+The order on disk: a copy of the floor's key; FENCE(repair); copies of all that goes, and ``report.json``, below ``damaged/<slot>/``; one segment with
 all that is saved, whose SEAL lifts the floor to it: the commit point; the floor's key; deletion of what was copied.
 """
 
@@ -75,8 +75,8 @@ def _repair(root: StoreRoot, names: RunNames, clock: Clock, planned: Repair) -> 
         if report.needs not in ("", planned.needs):
             fix = "look at it with `ckpt repair --dry-run`, and repair again"
             raise LossError("the run changed meanwhile", losses=_texts(report), where=names.address, fix=fix)
-        report = replace(report, done=True, kept_in=names.damaged(log.epoch, ""))
-        _keep_aside(root, names, log.epoch, report)
+        report = replace(report, done=True, kept_in=planned.kept_in)
+        _keep_aside(root, names, report)
         log.rewrite(_records(names, clock, view, saved, report, log.next_slot))  # Commit point.
         for key in report.aside:
             if names.parse_segment(key) is None and key != names.floor:
@@ -110,11 +110,11 @@ def _start(names: RunNames, clock: Clock, view: LogView) -> dict[str, Any]:
     return {**facts, **unknown, "status": "running"}
 
 
-def _keep_aside(root: StoreRoot, names: RunNames, epoch: int, report: Repair) -> None:
+def _keep_aside(root: StoreRoot, names: RunNames, report: Repair) -> None:
     """Durable copies of what the repair will delete, as it is."""
     for key in report.aside:
         if key != names.floor:
-            _copy(root, key, names.damaged(epoch, key))
+            _copy(root, key, f"{report.kept_in}{key.removeprefix(names.prefix)}")
     text = json.dumps(asdict(report), indent=2) + "\n"
     root.storage.put(f"{report.kept_in}{REPORT}", [text.encode()])
 
@@ -149,7 +149,7 @@ def _report(root: StoreRoot, names: RunNames, found: tuple[Finding, ...], saved:
         resumes=saved.text,
         found=found,
         losses=tuple(saved.losses),
-        kept_in=names.damaged(view.epoch + 1, ""),
+        kept_in=names.damaged(view.next_slot),
         aside=tuple(sorted(aside)),
     )
 

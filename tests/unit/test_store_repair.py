@@ -62,7 +62,7 @@ def check_kept(before: dict[str, bytes], done: Repair, url: str) -> None:
     after = keys(url)
     assert done.done
     for key in done.aside:
-        assert after[NAMES.damaged(int(done.kept_in.split("/")[-2]), key)] == before[key], key
+        assert after[done.kept_in + key.removeprefix(NAMES.prefix)] == before[key], key
     for key, data in before.items():
         assert key in done.aside or after[key] == data, key
     assert [finding for finding in Store(url).verify() if finding.serious] == []
