@@ -108,7 +108,7 @@ def _read_format(storage: Storage) -> str | None:
     try:
         content = json.loads(text)
         version, store_id = content["format"], content["store"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptionError("the store's FORMAT cannot be read", path=FORMAT_KEY, fix=fix) from error
     if type(version) is int and version > FORMAT_VERSION:
         what = f"the store has format {version}, and this ckpt knows formats up to {FORMAT_VERSION}"

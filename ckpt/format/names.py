@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9._+-]{1,200}\Z")
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-")
 _RESERVED = frozenset({FORMAT_KEY.lower(), SECRET_KEY.lower()})
 _SEGMENT = re.compile(r"([0-9]{20})\.log\Z")
-_PACK = re.compile(r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)\.pack\Z")
+_PACK = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})\.pack\Z")
 _MAX_QUOTED = 200
 
 
@@ -68,7 +68,7 @@ def parse_job(element: str) -> str | None:
     try:
         job = unquote_to_bytes(element).decode()
         return job if quote_job(job) == element else None
-    except (UnicodeDecodeError, OptionError):
+    except (UnicodeError, OptionError):
         return None
 
 
