@@ -21,13 +21,26 @@ from typing import Any
 from crash.harness import ForkHost
 from programs import jobs_proofs
 from programs.bits import exact
-from proofs.common import Found, Sample, main, memory_folder, no_hang, only_run, put, quiet, recover, samples, say, stand_ins
 
 from ckpt.codecs import pickling
-from ckpt.errors import CkptError, LossError, OptionError
+from ckpt.errors import CkptError, LossError
 from ckpt.format.keys import Key
 from ckpt.session import operations
 from ckpt.store import Store
+from proofs.common import (
+    Found,
+    Sample,
+    main,
+    memory_folder,
+    no_hang,
+    only_run,
+    put,
+    quiet,
+    recover,
+    samples,
+    say,
+    stand_ins,
+)
 
 HEADERS = 256
 """So many bytes at the start of each file have every bit flipped; behind them, in files longer than ``BIG``, one each."""
@@ -111,7 +124,6 @@ class Prover:
         try:
             found: Found | None = recover(self.store, self.names)
         except CkptError as error:
-            assert "\n  fix: " in str(error) or not isinstance(error, OptionError), f"no fix: {error}"
             found, problem = None, error
         reported, noted = self._reported()
         if found is None:
@@ -144,10 +156,7 @@ class Prover:
         """What an earlier moment of the run would have gone on with: operations missing from the end only."""
         if found in self.allowed:
             return True
-        for one in self.allowed:
-            if one[:-1] == found[:-1] and one[-1][: len(found[-1])] == found[-1]:
-                return True
-        return False
+        return any(one[:-1] == found[:-1] and one[-1][: len(found[-1])] == found[-1] for one in self.allowed)
 
     def _harmless(self, change: Change) -> bool:
         """Whether the change is none to what is used: unread files, blanks and letters that mean the same, unused bytes."""

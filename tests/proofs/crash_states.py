@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpt.errors import CorruptionError, RunNotFoundError
+from ckpt.store import Store
 from proofs.common import main, memory_folder, no_hang, quiet, recover, say
 from proofs.disk_model import Recorder, State, build, states
 from proofs.facts import NAMES, Playing, check, play
-
-from ckpt.errors import CorruptionError, RunNotFoundError
-from ckpt.store import Store
 
 
 @dataclass(frozen=True, slots=True)

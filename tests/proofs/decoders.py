@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from proofs.common import main, no_hang, say
-
 from ckpt.codecs.compression import compress_if_worth, decompress
 from ckpt.errors import CorruptionError, OptionError, UnknownFormatError, UntrustedError
 from ckpt.format.floor import Floor, decode_floor, encode_floor
@@ -31,6 +29,7 @@ from ckpt.session.steps import decode_results, encode_results
 from ckpt.snapshot import layout
 from ckpt.snapshot.layout import Chunk, Manifest, Place
 from ckpt.snapshot.reference import Inline, Packed, SnapshotRef
+from proofs.common import main, no_hang, say
 
 KEY = Key.from_secret(bytes(range(32)))
 NAMES = RunNames("job", "run")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from proofs.common import recover
 from unit.runs import Writing
 
 from ckpt.errors import RunNotFoundError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
 from ckpt.retention import Retention
+from proofs.common import recover
 
 NAMES = RunNames("sim", "aaaa")
 LARGE = 17_000

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from proofs.common import main, no_hang, quiet, say
 from proofs.facts import LARGE, Playing, check
@@ -41,7 +41,7 @@ class Disk:
         self._image, self.mount, self._device = folder / "disk.img", folder / "mounted", ""
         self.mount.mkdir()
 
-    def __enter__(self) -> Disk:
+    def __enter__(self) -> Self:
         with self._image.open("wb") as file:
             file.truncate(DISK_MIB << 20)
         _run("mkfs.ext4", "-q", "-F", "-O", "^metadata_csum_seed", self._image)
