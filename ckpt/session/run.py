@@ -233,7 +233,10 @@ class Run:
             # Asked for at this very place: wait for the one in flight, as the caller would expect.
             self._saving.wait_idle()
             return True
-        if not self._pacing.due or self._saving.busy:
+        if not self._pacing.due:
+            return False
+        if self._saving.busy:
+            self._saving.look_again_soon()
             return False
         later_s = self._pacing.allows(self.track.active, node, now)
         if later_s:
