@@ -69,7 +69,7 @@ def open_run(
     name: str,
     run_id: str | None = None,
     store: Any = None,
-    every: Any = "1%",
+    every: Any = None,
     keep: int = 2,
 ) -> OpenRun:
     """A named run around a ``with`` block: state that is asked for (``run.state``), marked loops, steps, checkpoints.
