@@ -17,7 +17,7 @@ from typing import Any
 from ckpt.errors import CkptError, StorageError, UsageError
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT, RunNames
-from ckpt.format.records import Kind, encode_payload, lsn_of, lsn_slot
+from ckpt.format.records import Kind, lsn_of, lsn_slot
 from ckpt.format.segment import FRAME_OVERHEAD
 from ckpt.log.tail import Entry, Place, Tail
 from ckpt.log.takeover import take_over
@@ -79,7 +79,7 @@ class LogWriter:
         ``durable=False`` only queues it, for the next durable append, flush, rotate or close, or until about 1 MiB
         waits. Raises FencedError, StorageError (see the module's docstring) and OptionError (a head that is not JSON).
         """
-        payload = encode_payload(head, sections)
+        payload = self._tail.place.payload(kind, head, sections)
         if self._pending_bytes >= BUFFER_LIMIT:
             self.flush()  # before the record is taken: an append that raises leaves nothing behind
         entry = Entry(0, kind, payload, durable)
