@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
 import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ckpt import host
 from ckpt.errors import (
@@ -36,6 +35,7 @@ from ckpt.errors import (
 from ckpt.format import cipher
 from ckpt.format.keys import STORE_ID_SIZE, UNSIGNED, Key
 from ckpt.format.names import FORMAT_KEY, SECRET_KEY, parse_job
+from ckpt.keyfile import parse_key_file, read_key_file
 from ckpt.protocols import Storage
 from ckpt.storage import LocalStorage, is_in_process, local_path, resolve
 from ckpt.storage.probe import PROBE_PREFIX, probe
@@ -45,7 +45,6 @@ IGNORE_FILE = ".gitignore"
 
 _OWN = frozenset({FORMAT_KEY, SECRET_KEY, IGNORE_FILE})
 _MAX_FORMAT_SIZE = 4096
-_MAX_KEY_FILE_SIZE = 4096
 
 _probed: set[str] = set()
 _probing = threading.Lock()
@@ -119,6 +118,14 @@ class _Format:
 
     store_id: str
     encrypted: bool
+
+
+@runtime_checkable
+class OpensRoot(Protocol):
+    """What knows by itself how its store is to be opened: ``ckpt.Store``."""
+
+    def open_root(self, *, create: bool) -> StoreRoot:
+        """The open store. Errors as for ``StoreRoot.open``."""
 
 
 def job_folders(storage: Storage) -> list[str]:
@@ -201,7 +208,7 @@ def _given_key(key: Key | str | os.PathLike[str]) -> Key:
     path = Path(key).expanduser()
     if isinstance(key, str) and not _is_file(path):
         return Key.parse(key)
-    return _read_key_file(path)
+    return read_key_file(path)
 
 
 def _is_file(path: Path) -> bool:
@@ -237,36 +244,8 @@ def _stored_key(storage: Storage, *, unsigned: bool, create: bool) -> Key:
             LocalStorage(folder).create_private(SECRET_KEY, text)
     # Not the key just made: of several makers one has won, and all use the winner's.
     return (
-        _parse_key_file(storage.get(SECRET_KEY), SECRET_KEY) if folder is None else _read_key_file(folder / SECRET_KEY)
+        parse_key_file(storage.get(SECRET_KEY), SECRET_KEY) if folder is None else read_key_file(folder / SECRET_KEY)
     )
-
-
-def _read_key_file(path: Path) -> Key:
-    """UntrustedError if others than its owner can read or change it; StorageError; CorruptionError."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(_MAX_KEY_FILE_SIZE)
-    except OSError as error:
-        what = f"cannot read the key file: {error.strerror or error}"
-        raise StorageError(
-            what, where=str(path), fix="check that the file is there and that this user may read it"
-        ) from error
-    if mode & 0o077:
-        raise UntrustedError(
-            f"the key file is open to others (mode {mode:04o})",
-            where=str(path),
-            fix=f"chmod 600 {path} (if the file system keeps no modes: move the key elsewhere and set CKPT_KEY)",
-        )
-    return _parse_key_file(text, str(path))
-
-
-def _parse_key_file(text: bytes, path: str) -> Key:
-    try:
-        return Key.parse(text.decode("ascii"))
-    except (OptionError, UnicodeDecodeError) as error:
-        fix = "put the key file back from a backup, or give its text as CKPT_KEY"
-        raise CorruptionError("the key file does not hold a key", path=path, fix=fix) from error
 
 
 def _check_signed(key: Key, storage: Storage, *, unsigned: bool) -> None:

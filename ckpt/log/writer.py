@@ -38,7 +38,7 @@ class LogWriter:
         self._lock = threading.Lock()  # guards what is below
         self._pending: list[Entry] = []
         self._pending_bytes = 0
-        self._position = position
+        self._position = self._acknowledged = position
         self._next_lsn = position + 1 if tail.can_append else lsn_of(tail.slot + 1, 1)
         self._dead: CkptError | None = None
         self._swept_to = FIRST_SLOT
@@ -65,6 +65,11 @@ class LogWriter:
     def position(self) -> int:
         """The LSN that was given out last."""
         return self._position
+
+    @property
+    def acknowledged(self) -> int:
+        """The LSN up to which everything is durable and acknowledged."""
+        return self._acknowledged
 
     @property
     def segment_bytes(self) -> int:
@@ -164,6 +169,7 @@ class LogWriter:
             raise
         for entry in batch:
             entry.settled = True
+            self._acknowledged = entry.lsn
 
     def _take(self, rotate: bool) -> tuple[list[Entry], bool]:
         """(all that is queued, whether it opens a new segment). From here on LSNs belong to what comes after it."""
