@@ -35,6 +35,7 @@ from ckpt.errors import (
 from ckpt.format import cipher
 from ckpt.format.keys import STORE_ID_SIZE, UNSIGNED, Key
 from ckpt.format.names import FORMAT_KEY, SECRET_KEY, parse_job
+from ckpt.format.segment import HEADER_SIZE, origin_of
 from ckpt.keyfile import parse_key_file, read_key_file
 from ckpt.protocols import Storage
 from ckpt.storage import LocalStorage, is_in_process, local_path, resolve
@@ -164,15 +165,18 @@ def _create_format(storage: Storage, *, encrypt: bool) -> _Format:
     """Make the place a store, unless somebody else just did; returns what the winner made."""
     if local_path(storage) is not None:
         storage.put_if_absent(IGNORE_FILE, b"*\n")
-    content = {"format": FORMAT_VERSION, "store": host.entropy(STORE_ID_SIZE).hex()}
-    if encrypt:
-        content["encryption"] = cipher.ALGORITHM
-    storage.put_if_absent(FORMAT_KEY, (json.dumps(content) + "\n").encode())  # Commit point.
+    text = _format_text(host.entropy(STORE_ID_SIZE).hex(), encrypt=encrypt)
+    storage.put_if_absent(FORMAT_KEY, (text + "\n").encode())  # Commit point.
     stored = _read_format(storage)
     if stored is None:
         fix = "use a storage that shows at once what was written"
         raise StorageError("FORMAT was written and is not there", where=storage.url, fix=fix)
     return stored
+
+
+def _format_text(store_id: str, *, encrypt: bool) -> str:
+    encryption = {"encryption": cipher.ALGORITHM} if encrypt else {}
+    return json.dumps({"format": FORMAT_VERSION, "store": store_id, **encryption})
 
 
 def _check_safe(storage: Storage, options: Mapping[str, Any]) -> None:
@@ -193,12 +197,22 @@ def _foreign(storage: Storage) -> list[str]:
 
 def _not_a_store(storage: Storage, others: list[str]) -> CorruptionError | OptionError:
     shown = ", ".join(others[:3])
-    if storage.exists(SECRET_KEY):
-        fix = "put the store's own FORMAT file back from a backup; it never changes"
+    lost = _lost_format(storage)
+    if lost or storage.exists(SECRET_KEY):
+        fix = "put the store's own FORMAT file back from a backup; it never changes" + (f"; it was: {lost}" if lost else "")
         return CorruptionError(f"the store has runs ({shown}) but no FORMAT", path=FORMAT_KEY, fix=fix)
     what = f"this place is not a ckpt store and holds other things ({shown})"
     fix = "give an empty or a new place; if it was a store, put its FORMAT file back from a backup"
     return OptionError(what, where=storage.url, fix=fix)
+
+
+def _lost_format(storage: Storage) -> str | None:
+    """What FORMAT must have said, as the segments of the runs have it; None if there are none. Not verified."""
+    for job in job_folders(storage):
+        for key in storage.list(f"{job}/"):
+            if key.endswith(".log") and (origin := origin_of(storage.get(key, 0, HEADER_SIZE))):
+                return _format_text(origin[0].hex(), encrypt=origin[1])
+    return None
 
 
 def _given_key(key: Key | str | os.PathLike[str]) -> Key:

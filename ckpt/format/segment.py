@@ -148,12 +148,13 @@ def decode_header(data: Buffer, key: Key, names: RunNames, slot: int) -> Segment
     return SegmentHeader(slot, epoch, nonce, seed, signer, bool(flags & _ENCRYPTED))
 
 
-def store_of(data: Buffer) -> bytes | None:
-    """The id (16 bytes) of the store for which a segment was made; None if its header is damaged. Not verified."""
+def origin_of(data: Buffer) -> tuple[bytes, bool] | None:
+    """(id of the store for which a segment was made, whether it is encrypted); None if damaged. Not verified."""
     head = bytes(data[:HEADER_SIZE])
     if len(head) < HEADER_SIZE or crc32(head[:-4]) != _CRC.unpack_from(head, HEADER_SIZE - 4)[0]:
         return None
-    return bytes(_HEADER.unpack(head)[8])
+    flags, store = _HEADER.unpack(head)[7:9]
+    return store, bool(flags & _ENCRYPTED)
 
 
 def stored_payload(key: Key, names: RunNames, kind: int, payload: bytes, entropy: Callable[[int], bytes]) -> bytes:

@@ -23,6 +23,8 @@ from ckpt.errors import (
     UntrustedError,
 )
 from ckpt.format.keys import UNSIGNED, Key
+from ckpt.format.names import RunNames
+from ckpt.format.segment import encode_header
 from ckpt.root import StoreRoot, job_folders
 
 
@@ -139,7 +141,7 @@ def test_newer_format_is_refused(store: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [b"", b"{", b"\xff\xfe", b"[]", b"7", b'{"format": 1}', b'{"format": "1", "store": "x"}',
-     b'{"format": 0, "store": "x"}',
+     b'{"format": 0, "store": "x"}', b"[" * 4000, b'{"format": ' + b"9" * 5000,
      b'{"format": true, "store": "00000000000000000000000000000000"}', b'{"format": 1, "store": "not hex"}'],
 )  # fmt: skip
 def test_unreadable_format_is_corruption(text: bytes, store: Path) -> None:
@@ -236,6 +238,27 @@ def test_unsigned_shared_store_warns_loudly(shared: str) -> None:
         root = StoreRoot.open(shared, unsigned=True)
     assert root.key.id == UNSIGNED.id
     assert caught[0].filename == __file__
+
+
+def test_unsigned_store_warns_each_time(shared: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()  # as in a program: the same warning of the same line is shown once
+        for _ in range(3):
+            StoreRoot.open(shared, unsigned=True)
+    assert ["unsigned" in str(warning.message) for warning in caught] == [True] * 3
+
+
+@pytest.mark.parametrize("encrypt", [False, True])
+def test_lost_format_is_told_by_the_segments(encrypt: bool, store: Path) -> None:
+    root = StoreRoot.open(store, encrypt=encrypt)
+    names = RunNames("sim", "aaaa")
+    header, _ = encode_header(root.key, names, 1, 1, bytes(16))
+    root.storage.put(names.segment(1), [header])
+    text = (store / "FORMAT").read_text()
+    (store / "FORMAT").unlink()
+    with pytest.raises(CorruptionError) as caught:
+        StoreRoot.open(store)
+    assert caught.value.fix.endswith(text.strip())
 
 
 def test_unsigned_does_not_switch_off_a_key_that_is_there(store: Path, shared: str, key: Key) -> None:
