@@ -35,7 +35,8 @@ class Options:
 
     ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object (None: CKPT_EVERY, else ``"1%"``); ``keep`` the number of checkpoints
     that stay (>= 1); ``sync`` is ``"always"`` or ``"interval:T"`` (an acknowledged operation may be lost for T);
-    ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once).
+    ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once);
+    ``expect_at_least`` a position of the log ("42.7") that was seen before: a log that ends earlier is refused.
     """
 
     name: str | None = None
@@ -50,6 +51,7 @@ class Options:
     fresh: bool = False
     wait: float | None = None
     progress: bool | None = None
+    expect_at_least: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.recreate, str):
@@ -89,6 +91,7 @@ class Environment:
     progress: bool
     pulse: str | None
     pulse_every_s: float
+    encrypt: bool = False
 
     @classmethod
     def read(cls) -> Environment:
@@ -101,6 +104,7 @@ class Environment:
             progress=get("CKPT_PROGRESS", "") not in ("", "0"),
             pulse=get("CKPT_PULSE") or None,
             pulse_every_s=float(get("CKPT_PULSE_EVERY") or 1.0),
+            encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
         )
 
     def apply(self, options: Options) -> Options:

@@ -35,7 +35,7 @@ class Job(Generic[P, R]):
         result: R = call(self.__wrapped__, environment.apply(self._options), environment, (args, kwargs))
         return result
 
-    def options(
+    def options(  # noqa: PLR0913 - each is one decision about a call
         self,
         *,
         run_id: str | None = None,
@@ -44,14 +44,17 @@ class Job(Generic[P, R]):
         keep: int | None = None,
         fresh: bool = False,
         wait: float | None = None,
+        expect_at_least: str | None = None,
     ) -> Job[P, R]:
         """The same job with other options for the calls made through it.
 
         ``run_id`` names the run instead of the digest of its arguments; ``fresh=True`` forgets what was recorded of the
-        run and starts again; ``wait`` seconds for a live attempt to end before RunBusyError.
+        run and starts again; ``wait`` seconds for a live attempt to end before RunBusyError; ``expect_at_least`` a
+        position of the run's log that was seen before ("42.7"): RolledBackError if the log now ends earlier.
         """
         changed = self._options.changed(
-            run_id=run_id, store=store, every=every, keep=keep, fresh=fresh or None, wait=wait
+            run_id=run_id, store=store, every=every, keep=keep, fresh=fresh or None, wait=wait,
+            expect_at_least=expect_at_least,
         )
         return Job(self.__wrapped__, changed)
 

@@ -20,7 +20,7 @@ from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept, Request
 from ckpt.errors import OptionError, Preempted, StorageError
 from ckpt.format.path import END, without_loops
-from ckpt.format.records import Kind
+from ckpt.format.records import Kind, lsn_text
 from ckpt.session import current, namespace
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.namespace import Namespace
@@ -64,7 +64,6 @@ class Run:
         )
 
     # -- what a user may ask --------------------------------------------------------------------------------
-
     @property
     def id(self) -> str:
         """The run's id."""
@@ -84,6 +83,11 @@ class Run:
     def resumed(self) -> bool:
         """Whether this attempt goes on from a checkpoint of an earlier one."""
         return self._services.resume is not None
+
+    @property
+    def log_position(self) -> str:
+        """How far the log is durable, like "42.7": what a later attempt may be told to ``expect_at_least``."""
+        return lsn_text(self._services.log.acknowledged)
 
     def state(self, **initial: Any) -> Namespace:
         """A namespace with these values, which are part of every later checkpoint, or with the restored ones.
