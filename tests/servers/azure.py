@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import shutil
 from types import TracebackType
+from typing import Self
 
 from servers import Missing
 from servers.process import ServerProcess
@@ -28,7 +29,7 @@ class AzureServer:
         self.endpoint = ""
         self._names = itertools.count()
 
-    def __enter__(self) -> AzureServer:
+    def __enter__(self) -> Self:
         assert self._program is not None
         options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
         command = [self._program, "--blobHost", "127.0.0.1", "--blobPort", "0", *options]

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import itertools
 import json
+import os
 import re
 import threading
 import urllib.parse
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from servers import Missing
 
@@ -288,11 +289,13 @@ class GcsServer:
     def __init__(self, *, honours_preconditions: bool = True) -> None:
         if importlib.util.find_spec("gcsfs") is None:
             raise Missing("the GCS adapter needs gcsfs: pip install gcsfs")
+        # Read when gcsfs is imported, by this process too: else it asks Google over gRPC what kind of bucket this is.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         self.buckets = Buckets(honours_preconditions=honours_preconditions)
         self._names = itertools.count()
         self._server: ThreadingHTTPServer | None = None
 
-    def __enter__(self) -> GcsServer:
+    def __enter__(self) -> Self:
         handler = type("BoundHandler", (Handler,), {"buckets": self.buckets})
         self._server = Listener(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, daemon=True, name="gcs-server").start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -29,7 +30,7 @@ class ServerProcess:
         """Run ``command`` until its output matches ``ready``. RuntimeError with what it said if it never does."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command,
+                [*_dying_with_this_process(), *command],
                 cwd=self.folder,
                 env={**os.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL,
@@ -58,6 +59,12 @@ class ServerProcess:
                 self._process.kill()
                 self._process.wait()
         self._temporary.cleanup()
+
+
+def _dying_with_this_process() -> list[str]:
+    """What to put before a command so that the kernel ends it when the tests are killed; nothing off Linux."""
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "TERM", "--"]
 
 
 def free_port() -> int:

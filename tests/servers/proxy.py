@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 CHUNK = 1 << 16
 
@@ -29,7 +30,7 @@ class FaultyProxy:
         self.port = int(self._listener.getsockname()[1])
         self.cut, self.connections = 0, 0
 
-    def __enter__(self) -> FaultyProxy:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._serve, daemon=True, name="proxy").start()
         return self
 

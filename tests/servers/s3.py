@@ -7,6 +7,7 @@ import itertools
 import sys
 import urllib.request
 from types import TracebackType
+from typing import Self
 
 from servers import Missing
 from servers.process import ServerProcess
@@ -35,7 +36,7 @@ class S3Server:
         self.endpoint = ""
         self._names = itertools.count()
 
-    def __enter__(self) -> S3Server:
+    def __enter__(self) -> Self:
         try:
             found = self.process.start([sys.executable, "-c", PROGRAM], r"LISTENING (\S+) (\d+)")
         except BaseException:

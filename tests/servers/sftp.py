@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from servers import Missing
 from servers.process import START_S, ServerProcess, free_port
@@ -55,7 +56,7 @@ class SftpServer:
         self.folder, self.port = self.process.folder, 0
         self._names = itertools.count()
 
-    def __enter__(self) -> SftpServer:
+    def __enter__(self) -> Self:
         try:
             self._make_keys()
             for attempt in range(START_TRIES):

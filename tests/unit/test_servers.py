@@ -33,7 +33,8 @@ def test_child_process_needs_nothing_but_the_environment(name: str, request: pyt
     url = server.fresh_store_url()
     resolve(url, server.storage_options).put("job/key", [b"read by another process"])
     environ = {**os.environ, **server.environ}
-    said = subprocess.run([sys.executable, "-c", CHILD, url], env=environ, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", CHILD, url]
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert said.stdout == "read by another process\n", said.stderr
 
 
