@@ -1,7 +1,7 @@
 """Where stores live: ``resolve`` turns an address into the storage that reads and writes there.
 
-One adapter per kind: ``local`` (paths, ``file://``), ``memory`` (``memory://name``), ``remote`` (every other URL,
-through fsspec, which is imported only then). Adapters for one provider belong beside them, chosen in ``_adapter``.
+One adapter per kind: ``local`` (paths, ``file://``), ``memory`` (``memory://name``), ``sftp`` (``sftp://``),
+``remote`` (every other URL, through fsspec, which is imported only then). Adapters for one provider belong beside them, chosen in ``_adapter``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ckpt.errors import OptionError
 from ckpt.protocols import Clock, Storage
@@ -51,6 +51,10 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     if "::" in scheme:
         fix = "give the address of the storage itself: a cache in between would hide what others write"
         raise OptionError("chained addresses are not supported", where=address, fix=fix)
+    if scheme == "sftp":
+        from ckpt.storage.sftp import SftpStorage
+
+        return SftpStorage(address, options)
     if scheme not in ("file", "memory"):
         from ckpt.storage.remote import RemoteStorage
 
@@ -78,10 +82,20 @@ def is_in_process(storage: Storage) -> bool:
     return storage.url.startswith("memory://")
 
 
-def sweep_leftovers(storage: Storage, clock: Clock) -> list[Path]:
-    """Delete what crashed processes left unfinished, and return it; only local storages have any. StorageError."""
+def sweep_leftovers(storage: Storage, clock: Clock) -> list[str]:
+    """Delete what crashed processes left unfinished, and return it; only file systems have any. StorageError."""
     root = local_path(storage)
-    return [] if root is None else remove_leftovers(root, clock.now())
+    if root is not None:
+        return [str(path) for path in remove_leftovers(root, clock.now())]
+    return storage.remove_leftovers() if isinstance(storage, _SweepableStorage) else []
+
+
+@runtime_checkable
+class _SweepableStorage(Protocol):
+    """A storage that is not local and in which a killed writer leaves unfinished files."""
+
+    def remove_leftovers(self) -> list[str]:
+        """Delete the unfinished files of dead writers; returns their keys. StorageError."""
 
 
 def add_wrapper(wrapper: Wrapper) -> None:
