@@ -1,7 +1,8 @@
 """Where stores live: ``resolve`` turns an address into the storage that reads and writes there.
 
-One adapter per kind: ``local`` (paths, ``file://``), ``memory`` (``memory://name``), ``sftp`` (``sftp://``),
-``remote`` (every other URL, through fsspec, which is imported only then). Adapters for one provider belong beside them, chosen in ``_adapter``.
+One adapter per kind: ``local`` (paths, ``file://``), ``memory`` (``memory://name``), ``sftp``, ``s3``, ``azure``,
+``gcs``, and ``fsspec_client`` for every other URL. The last four share ``remote``; each client library is imported only
+then.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     if scheme not in ("file", "memory"):
         from ckpt.storage.remote import RemoteStorage
 
-        return RemoteStorage(address, options)
+        return RemoteStorage(address, options, client=_client_for(scheme))
     if not rest:
         raise OptionError("the address of the store is empty", where=repr(address), fix="give a path or a URL")
     if options:
@@ -70,6 +71,23 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     if path.startswith("~"):
         raise OptionError("there is no such user", where=address, fix="give an existing user's name or a whole path")
     return LocalStorage(Path(path))
+
+
+def _client_for(scheme: str) -> Callable[[Mapping[str, Any]], Any] | None:
+    """What makes the client of a provider with an adapter of its own; None leaves it to fsspec."""
+    if scheme in ("s3", "s3a"):
+        from ckpt.storage.s3 import S3Client
+
+        return S3Client
+    if scheme in ("az", "abfs", "abfss"):
+        from ckpt.storage.azure import AzureClient
+
+        return AzureClient
+    if scheme in ("gs", "gcs"):
+        from ckpt.storage.gcs import GcsClient
+
+        return GcsClient
+    return None
 
 
 def local_path(storage: Storage) -> Path | None:

@@ -14,7 +14,9 @@ On disk: ``<path>/<key>``; unfinished files are ``.tmp-<host>-<pid>-<random>`` i
 
 from __future__ import annotations
 
+import itertools
 import posixpath
+import random
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -22,9 +24,12 @@ from typing import Any, TypeVar
 
 from ckpt.errors import MissingKeyError, OptionError, StorageError, StorageFullError
 from ckpt.host import SystemClock
+from ckpt.host import entropy as host_entropy
 from ckpt.protocols import Buffer, Clock
 from ckpt.storage.keys import check_key, folder_key, split_prefix
+from ckpt.storage.retrying import Retrying, RetryPolicy
 from ckpt.storage.temporaries import new_temporary
+from ckpt.storage.uploading import PIECE, pieces_of
 
 try:
     import asyncssh
@@ -36,23 +41,24 @@ except ImportError as missing:
         "sftp:// needs a package that is missing", where="sftp://", fix='pip install "ckpt-jobs[sftp]"'
     ) from missing
 
-_PIECE = 4 * 1024 * 1024
-"""A file is written and read in pieces of so many bytes, each of which has the time-out of one request."""
-
-_TRIES = 4
-_PAUSE_S = 0.2
-"""How often a request is made whose connection was lost, and the first pause between; each next is twice as long."""
-
 T = TypeVar("T")
 
 
 class SftpStorage:
     """The files below ``url`` (see ``protocols.Storage``). ``options``: see ``sftp_connection.OPTIONS``. OptionError."""
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        clock: Clock | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> None:
         host, self._root, said, self._shown = _parsed(url)
         self._connection = SftpConnection(host, checked_options({**said, **(options or {})}, self._shown))
-        self._clock = clock or SystemClock()
+        randomness = random.Random(host_entropy(16))
+        self._retrying = Retrying(self._shown, policy or RetryPolicy(), clock or SystemClock(), randomness)
         self._durable: set[str] = set()
         self._unsettled: set[str] = set()
 
@@ -63,7 +69,7 @@ class SftpStorage:
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         path, pieces = self._path(key), []
         while True:
-            wanted = _PIECE if length is None else min(_PIECE, length)
+            wanted = PIECE if length is None else min(PIECE, length)
             pieces.append(self._ask("read", key, partial(_read, path=path, start=start, length=wanted)))
             start += wanted
             length = None if length is None else length - wanted
@@ -74,7 +80,7 @@ class SftpStorage:
         path, got = self._path(key), 0
         view = target.cast("B") if target.nbytes else memoryview(bytearray())
         while True:
-            wanted = min(_PIECE, view.nbytes - got)
+            wanted = min(PIECE, view.nbytes - got)
             data = self._ask("read", key, partial(_read, path=path, start=start + got, length=wanted))
             view[got : got + len(data)] = data
             got += len(data)
@@ -96,7 +102,7 @@ class SftpStorage:
         for late in list(self._unsettled):  # a put that was given up must not arrive after this one
             self._ask("tidy up", key, partial(sftp_files.remove_file, path=late))
             self._unsettled.discard(late)
-        temporary, length = self._write("write", key, _pieces(parts))
+        temporary, length = self._write("write", key, pieces_of(parts))
         try:
             self._rename(key, temporary, path)
         except BaseException:
@@ -163,14 +169,20 @@ class SftpStorage:
 
     def _persist(self, doing: str, key: str, once: Callable[[bool], T]) -> T:
         """What ``once`` returns, called with whether an earlier call of it may have had its effect."""
-        for attempt in range(_TRIES):
+        tries = itertools.count()
+
+        def request() -> tuple[T] | Exception:
             try:
-                return once(attempt > 0)
+                return (once(next(tries) > 0),)
             except Exception as error:
-                if not is_lost(error) or attempt == _TRIES - 1:
-                    raise translate(error, doing, self._where(key)) from error
-            self._clock.sleep(_PAUSE_S * 2**attempt)
-        raise AssertionError("unreachable")
+                if is_lost(error):
+                    return error
+                raise
+
+        try:
+            return self._retrying.attempt(request)[0]
+        except Exception as error:
+            raise translate(error, doing, self._where(key)) from error
 
     def _write(self, doing: str, key: str, pieces: Iterator[bytes]) -> tuple[str, int]:
         """A durable temporary file beside the place of ``key``, with all of ``pieces``: (its path, its length).
@@ -228,7 +240,7 @@ class SftpStorage:
             left = self._connection.run(lambda client: client.statvfs(self._root))
         except (asyncssh.Error, OSError):  # not known: then the first error has to do
             return False
-        return left.bavail * left.frsize < _PIECE
+        return left.bavail * left.frsize < PIECE
 
     def _rename(self, key: str, temporary: str, path: str) -> None:
         def once(again: bool) -> None:
@@ -309,20 +321,3 @@ def _parsed(url: str) -> tuple[str, str, dict[str, Any], str]:
     if split.password:
         said["password"] = urllib.parse.unquote(split.password)
     return host, root, said, shown
-
-
-def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
-    """The bytes of ``parts`` in pieces of at most ``_PIECE`` bytes; a part is copied before the next is asked for."""
-    gathered = bytearray()
-    for part in parts:
-        view = memoryview(part)
-        view = view.cast("B") if view.nbytes else memoryview(b"")
-        while view.nbytes:
-            room = _PIECE - len(gathered)
-            gathered += view[:room]
-            view = view[room:]
-            if len(gathered) == _PIECE:
-                yield bytes(gathered)
-                gathered = bytearray()
-    if gathered:
-        yield bytes(gathered)
