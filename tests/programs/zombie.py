@@ -20,22 +20,23 @@ from ckpt.errors import FencedError
 lease_remote.TTL_S = 1.0  # a test does not wait for 15 seconds
 
 
+@ckpt.step
 def work(number: int) -> list[int]:
     time.sleep(float(sys.argv[3]))
     return [number, os.getpid()]
 
 
-@ckpt.job(key="zombie", every="10ms", unsigned=True)
+@ckpt.job(key="zombie", every="10ms")
 def job(steps: int) -> list[list[int]]:
     done = []
     for number in ckpt.loop(range(steps)):
-        done.append(ckpt.step(work, number))
+        done.append(work(number))
         print(f"ACK {done[-1][0]} {done[-1][1]}", flush=True)
     return done
 
 
 if __name__ == "__main__":
-    with mock.patch("ckpt.host.host_name", lambda: sys.argv[1]):
+    with mock.patch("ckpt.host.host_name", return_value=sys.argv[1]):
         print(f"READY {os.getpid()}", flush=True)
         try:
             report(job(int(sys.argv[2])))
