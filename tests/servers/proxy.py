@@ -23,7 +23,7 @@ class FaultyProxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._lock = threading.Lock()
-        self._cut_answers, self._skip = 0, 0
+        self._cut_answers, self._skip, self._silently = 0, 0, False
         self._refusing, self._delay_s = False, 0.0
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -40,10 +40,13 @@ class FaultyProxy:
         self._listener.close()
         self.cut_connections()
 
-    def cut_next_answers(self, count: int = 1, *, skip: int = 0) -> None:
-        """Cut the connection when the next ``count`` answers come back, after ``skip`` that pass."""
+    def cut_next_answers(self, count: int = 1, *, skip: int = 0, silently: bool = False) -> None:
+        """Cut the connection when the next ``count`` answers come back, after ``skip`` that pass.
+
+        ``silently``: keep it open instead, and pass nothing back any more; the client has to notice by the time.
+        """
         with self._lock:
-            self._cut_answers, self._skip = count, skip
+            self._cut_answers, self._skip, self._silently = count, skip, silently
 
     def refuse(self, refusing: bool = True) -> None:
         """From now on (do not) accept connections; the open ones are cut, too: the server is unreachable."""
@@ -101,7 +104,7 @@ class FaultyProxy:
             server.close()
 
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
-        asked = False
+        asked = silent = False
         with selectors.DefaultSelector() as ready:
             ready.register(client, selectors.EVENT_READ)
             ready.register(server, selectors.EVENT_READ)
@@ -115,9 +118,13 @@ class FaultyProxy:
                         asked = True
                         server.sendall(data)
                         continue
-                    if asked and self._is_to_be_cut():
-                        reset(client)
-                        return
+                    if asked and not silent and self._is_to_be_cut():
+                        silent = self._silently
+                        if not silent:
+                            reset(client)
+                            return
+                    if silent:
+                        continue
                     asked = False
                     if self._delay_s:
                         time.sleep(self._delay_s)
