@@ -33,5 +33,5 @@ class TestGcs(StorageContract):
 
 def test_a_gcs_server_that_ignores_preconditions_is_refused(careless_gcs_server: GcsServer) -> None:
     storage = resolve(careless_gcs_server.fresh_store_url(), careless_gcs_server.storage_options)
-    with pytest.raises(UnsupportedStorageError, match="won instead of one|overwrites"):
+    with pytest.raises(UnsupportedStorageError, match=r"won instead of one|overwrites"):
         probe(storage)
