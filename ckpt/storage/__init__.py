@@ -7,6 +7,8 @@ then.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -73,21 +75,23 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     return LocalStorage(Path(path))
 
 
+_S3, _AZURE, _GCS = ("s3", "S3Client", "s3fs", "s3"), ("azure", "AzureClient", "adlfs", "azure"), (
+    "gcs", "GcsClient", "gcsfs", "gcs",
+)  # fmt: skip
+_PROVIDERS = {"s3": _S3, "s3a": _S3, "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE, "gs": _GCS, "gcs": _GCS}
+"""Module here, class in it, package that it needs, and the extra that installs that, for each scheme."""
+
+
 def _client_for(scheme: str) -> Callable[[Mapping[str, Any]], Any] | None:
-    """What makes the client of a provider with an adapter of its own; None leaves it to fsspec."""
-    if scheme in ("s3", "s3a"):
-        from ckpt.storage.s3 import S3Client
-
-        return S3Client
-    if scheme in ("az", "abfs", "abfss"):
-        from ckpt.storage.azure import AzureClient
-
-        return AzureClient
-    if scheme in ("gs", "gcs"):
-        from ckpt.storage.gcs import GcsClient
-
-        return GcsClient
-    return None
+    """What makes the client of a provider with an adapter of its own; None leaves it to fsspec. OptionError."""
+    if scheme not in _PROVIDERS:
+        return None
+    module, name, package, extra = _PROVIDERS[scheme]
+    if importlib.util.find_spec(package) is None:
+        fix = f'pip install "ckpt-jobs[{extra}]"'
+        raise OptionError(f"{scheme}:// needs {package}, which is missing", where=f"{scheme}://", fix=fix)
+    made: Callable[[Mapping[str, Any]], Any] = getattr(importlib.import_module(f"ckpt.storage.{module}"), name)
+    return made
 
 
 def local_path(storage: Storage) -> Path | None:

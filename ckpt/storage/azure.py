@@ -11,8 +11,12 @@ import base64
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
+from adlfs import AzureBlobFileSystem
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobBlock
+
 from ckpt.protocols import Buffer
-from ckpt.storage.clients import CONNECT_S, READ_S, missing_package, split_path, wait
+from ckpt.storage.clients import CONNECT_S, READ_S, split_path, wait
 
 LANES = 4
 NONCE = "ckpt_upload"
@@ -27,10 +31,6 @@ class AzureClient:
     lanes, repeatable = LANES, True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        try:
-            from adlfs import AzureBlobFileSystem
-        except ImportError as error:
-            raise missing_package("az", "azure", error) from error
         always = {"skip_instance_cache": True, "use_listings_cache": False}
         self._filesystem = AzureBlobFileSystem(**{**options, **always})
         # The SDK sends up to this many bytes in one request: a conditional create is never cut into blocks.
@@ -103,16 +103,12 @@ class AzureUpload:
         self._count = max(self._count, number + 1)
 
     def complete(self) -> None:
-        from azure.storage.blob import BlobBlock
-
         blocks = [BlobBlock(self._id(number)) for number in range(self._count)]
         metadata = {NONCE: self._nonce}
         # Commit point.
         self._client.blob(self._path, lambda blob: blob.commit_block_list(blocks, metadata=metadata, **_REQUEST))
 
     def is_complete(self) -> bool:
-        from azure.core.exceptions import ResourceNotFoundError
-
         try:
             found = self._client.blob(self._path, lambda blob: blob.get_blob_properties(**_REQUEST))
         except ResourceNotFoundError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
-from ckpt.errors import OptionError
+from fsspec.asyn import sync
+
 from ckpt.protocols import Buffer
 
 T = TypeVar("T")
@@ -68,8 +69,6 @@ class ObjectClient(Protocol):
 
 def wait(filesystem: Any, request: Coroutine[Any, Any, T]) -> T:
     """Run one request in the filesystem's event loop; it is cancelled after ``REQUEST_S``: TimeoutError."""
-    from fsspec.asyn import sync
-
     found: T = sync(filesystem.loop, _run, request, timeout=REQUEST_S)
     return found
 
@@ -83,7 +82,3 @@ def split_path(path: str) -> tuple[str, str]:
     bucket, _, key = path.partition("/")
     return bucket, key
 
-
-def missing_package(scheme: str, extra: str, error: ImportError) -> OptionError:
-    fix = f'pip install "ckpt-jobs[{extra}]"'
-    return OptionError(f"{scheme}:// needs a package that is missing ({error})", where=f"{scheme}://", fix=fix)

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from aiohttp import ClientTimeout
+from gcsfs import GCSFileSystem
+from gcsfs.core import initiate_upload, simple_upload
+from gcsfs.retry import validate_response
+
 from ckpt.protocols import Buffer
-from ckpt.storage.clients import CONNECT_S, READ_S, REQUEST_S, missing_package, split_path, wait
+from ckpt.storage.clients import CONNECT_S, READ_S, REQUEST_S, split_path, wait
 
 _OBJECT = "b/{}/o/{}"
+_INCOMPLETE = 308
 
 
 class GcsClient:
@@ -25,17 +32,11 @@ class GcsClient:
     lanes, repeatable = 1, True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        try:
-            from aiohttp import ClientTimeout
-            from gcsfs import GCSFileSystem
-        except ImportError as error:
-            raise missing_package("gs", "gcs", error) from error
         limit = ClientTimeout(total=REQUEST_S, sock_connect=CONNECT_S, sock_read=READ_S)
         always = {"skip_instance_cache": True, "use_listings_cache": False}
         self._filesystem = GCSFileSystem(**{"requests_timeout": limit, **options, **always})
-        once = getattr(GCSFileSystem._request, "__wrapped__", None)
-        if once is not None:  # without the decorator that tries six times: remote tries again
-            self._filesystem._request = types.MethodType(once, self._filesystem)
+        # gcsfs's own tries six times, by itself, and does not tell what the server said besides: remote tries again.
+        self._filesystem._request = types.MethodType(_request_once, self._filesystem)
 
     def create(self, path: str, data: bytes) -> None:
         self._send_whole(path, data, mode="create")  # Commit point.
@@ -44,8 +45,6 @@ class GcsClient:
         self._send_whole(path, data, mode="overwrite")  # Commit point.
 
     def _send_whole(self, path: str, data: bytes, mode: str) -> None:
-        from gcsfs.core import simple_upload
-
         bucket, key = split_path(path)
         wait(self._filesystem, simple_upload(self._filesystem, bucket, key, data, mode=mode))
 
@@ -76,14 +75,20 @@ class GcsClient:
             yield from (f"{bucket}/{found}" for found in page.get("prefixes", ()))
 
     def upload(self, path: str, nonce: str) -> GcsUpload:
-        from gcsfs.core import initiate_upload
-
         bucket, key = split_path(path)
         return GcsUpload(self, path, wait(self._filesystem, initiate_upload(self._filesystem, bucket, key)))
 
     def call(self, method: str, path: str, *arguments: str, **options: Any) -> Any:
         """One request of the JSON API; ``path`` may be a whole address."""
         return wait(self._filesystem, self._filesystem._call(method, path, *arguments, **options))
+
+    def put_piece(self, location: str, data: bytes, content_range: str) -> tuple[int, Mapping[str, str]]:
+        """One request of a resumable upload: status (308 while pieces are missing) and headers."""
+        headers = {"Content-Range": content_range, "Content-Length": str(len(data))}
+        # Not PUT: aiohttp sends one of those again by itself when a connection breaks.
+        request = self._filesystem._request("POST", location, headers=headers, data=data)
+        status, found, _, _ = wait(self._filesystem, request)
+        return int(status), found
 
     def _pages(self, bucket: str, **options: str) -> Iterable[Any]:
         more: dict[str, str] = {}
@@ -100,7 +105,7 @@ class GcsUpload:
 
     def __init__(self, client: GcsClient, path: str, location: str) -> None:
         self._client, self._path, self._location = client, path, location
-        self._sent, self._length, self._digest = 0, 0, hashlib.md5(usedforsecurity=False)
+        self._length, self._digest = 0, hashlib.md5(usedforsecurity=False)
         self._known = -1
         self._unsure = False
 
@@ -112,25 +117,20 @@ class GcsUpload:
         total = str(self._length) if last else "*"
         begin = self._length - len(data)
         if self._unsure:  # some of the piece may have arrived
-            headers, body = self._put(b"", f"bytes */{total}")
-            if body and "Range" not in headers:
-                return  # all of it, and the object is there
-            begin = max(begin, self._arrived(headers))
+            begin = max(begin, self._put(b"", f"bytes */{total}"))
         self._unsure = True
         while begin < self._length:
             rest = data[begin - self._length :]
-            headers, _ = self._put(rest, f"bytes {begin}-{self._length - 1}/{total}")  # Commit point, with the total.
-            begin = self._arrived(headers) if "Range" in headers else self._length
+            begin = self._put(rest, f"bytes {begin}-{self._length - 1}/{total}")  # Commit point, with the total.
         self._unsure = False
 
-    @staticmethod
-    def _arrived(headers: Mapping[str, str]) -> int:
-        return int(headers["Range"].rpartition("-")[2] or -1) + 1 if "Range" in headers else 0
-
-    def _put(self, data: bytes, content_range: str) -> tuple[Mapping[str, str], bytes]:
-        headers = {"Content-Range": content_range, "Content-Length": str(len(data))}
-        found: tuple[Mapping[str, str], bytes] = self._client.call("PUT", self._location, headers=headers, data=data)
-        return found
+    def _put(self, data: bytes, content_range: str) -> int:
+        """How many bytes of the object have arrived after this request."""
+        status, headers = self._client.put_piece(self._location, data, content_range)
+        if status != _INCOMPLETE:
+            return self._length
+        found = re.fullmatch(r"bytes=0-(\d+)", headers.get("Range", ""))
+        return int(found[1]) + 1 if found else 0
 
     def complete(self) -> None:
         """The last piece has done it."""
@@ -145,3 +145,22 @@ class GcsUpload:
 
     def abort(self) -> None:
         self._client.call("DELETE", self._location)
+
+
+async def _request_once(filesystem: Any, method: str, path: str, *args: str, **options: Any) -> tuple[Any, ...]:
+    """In the place of ``GCSFileSystem._request``: one try, and its error has the answer's ``status`` and ``headers``."""
+    await filesystem._set_session()
+    headers, body, data = options.pop("headers", None), options.pop("json", None), options.pop("data", None)
+    address, limit = filesystem._format_path(path, args), filesystem.requests_timeout
+    parameters, headers = filesystem._get_params(options), filesystem._get_headers(headers)
+    session = filesystem.session.request(
+        method=method, url=address, params=parameters, json=body, headers=headers, data=data, timeout=limit
+    )
+    async with session as answer:
+        contents = await answer.read()
+        try:
+            validate_response(answer.status, contents, path, args)
+        except Exception as error:
+            error.status, error.headers = answer.status, dict(answer.headers)  # type: ignore[attr-defined]
+            raise
+        return answer.status, answer.headers, answer.request_info, contents

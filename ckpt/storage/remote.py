@@ -11,6 +11,7 @@ Clients do not survive a fork: each process makes its own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import re
@@ -28,7 +29,7 @@ from ckpt.storage.keys import check_key, folder_key, split_prefix
 from ckpt.storage.retrying import Retrying, RetryPolicy
 from ckpt.storage.secrets import redact
 from ckpt.storage.uploading import PIECE, pieces_of, upload_pieces
-from ckpt.storage.verdicts import Verdict, judge
+from ckpt.storage.verdicts import Verdict, judge, status_of
 
 T = TypeVar("T")
 
@@ -63,13 +64,14 @@ class RemoteStorage:
         policy: RetryPolicy | None = None,
     ) -> None:
         self._address, self._options = url.rstrip("/"), dict(options or {})
+        self._root = self._address.partition("://")[2]
         if client is None:
             from ckpt.storage.fsspec_client import FsspecClient, root_of
 
-            self._root, self._make = root_of(self._address), lambda given: FsspecClient(self._address, given)
-        else:
-            self._root, self._make = self._address.partition("://")[2], client
-        self._pid, self._made, self._lock = -1, None, threading.Lock()
+            self._root, client = root_of(self._address), functools.partial(FsspecClient, self._address)
+        self._make: MakeClient = client
+        self._made: ObjectClient | None = None
+        self._pid, self._lock = -1, threading.Lock()
         randomness = random.Random(host.entropy(16))
         self._retrying = Retrying(self.url, policy or POLICY, clock or host.SystemClock(), randomness)
 
@@ -245,8 +247,6 @@ class RemoteStorage:
 
 def translate(error: Exception, doing: str, where: str, options: Mapping[str, Any]) -> Exception:
     """The error of ckpt for a client's ``error``; names no secret of ``options``."""
-    from ckpt.storage.verdicts import status_of
-
     if isinstance(error, CkptError):
         return error
     verdict, text = judge(error), redact(f"{type(error).__name__}: {error}", options)

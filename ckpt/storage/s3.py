@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from s3fs import S3FileSystem
+
 from ckpt.protocols import Buffer
-from ckpt.storage.clients import CONNECT_S, READ_S, missing_package, split_path, wait
+from ckpt.storage.clients import CONNECT_S, READ_S, split_path, wait
 
 LANES = 4
 NONCE = "ckpt-upload"
@@ -23,10 +25,6 @@ class S3Client:
     lanes, repeatable = LANES, True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        try:
-            from s3fs import S3FileSystem
-        except ImportError as error:
-            raise missing_package("s3", "s3", error) from error
         given = dict(options)
         limits = {"connect_timeout": CONNECT_S, "read_timeout": READ_S, "max_pool_connections": 4 * LANES}
         config = limits | dict(given.pop("config_kwargs", None) or {}) | {"retries": {"total_max_attempts": 1}}

@@ -32,7 +32,7 @@ _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """409 is S3's ConditionalRequestConflict: two creates at once, decided for neither; never "exists"."""
 
 _TRANSIENT_NAMES = frozenset({
-    "ChecksumError", "ClientConnectionError", "ClientPayloadError", "FSTimeoutError", "HTTPClientError",
+    "ChecksumError", "ClientConnectionError", "ClientPayloadError", "ConnectionError", "FSTimeoutError", "HTTPClientError",
     "IncompleteRead", "IncompleteReadError", "ResponseParserError", "ServiceRequestError", "ServiceResponseError",
     "TimeoutError", "TransportError",
 })  # fmt: skip
