@@ -69,7 +69,7 @@ class Saving:
         self._services, self._pacing, self._recorded, self._attention = services, pacing, recorded, attention
         self._postpone, self._beat = postpone, beat
         self._number = services.last_number
-        self._starved = False
+        self._starved = self._flush_failed = False
         self.totals = Totals()
         self.entry: Kept | None = None
         self._checkpointer = Checkpointer(
@@ -190,8 +190,11 @@ class Saving:
     def _flush_operations(self) -> None:
         try:
             self._services.log.flush()
+            self._flush_failed = False
         except StorageError as error:
-            events.say(f"recorded operations could not be made durable yet, trying again: {error}")
+            if not self._flush_failed:
+                self._flush_failed = True
+                events.say(f"recorded operations could not be made durable yet, trying again: {error}")
         except CkptError as error:
             self._postpone(error)
 
