@@ -12,6 +12,7 @@ from unit.runs import BIG, Interrupted, Writing, interrupt_after, make_run, star
 from ckpt.errors import LossError, RunBusyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
+from ckpt.format.segment import HEADER_SIZE
 from ckpt.log import read_log
 from ckpt.recovery import ResumePoint, find_resume_point, history_of, result_record
 from ckpt.root import StoreRoot
@@ -41,7 +42,7 @@ def damage(url: str, key: str, offset: int) -> None:
 
 def record_at(url: str, key: str, number: int) -> int:
     """Where the payload of record ``number`` (from 0) of a segment begins."""
-    data, at = StoreRoot.open(url).storage.get(key), 128
+    data, at = StoreRoot.open(url).storage.get(key), HEADER_SIZE
     for _ in range(number):
         at += 56 + int.from_bytes(data[at : at + 4], "little")
     return at + 24
