@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -107,3 +108,16 @@ def golden_finished() -> object:
 @form
 def golden_torn() -> object:
     return steps(4)
+
+
+@form
+def golden_encrypted() -> object:
+    return arrays(4)
+
+
+@form
+def golden_unsigned() -> object:
+    """Signed with the key that everybody knows."""
+    random.seed(6)
+    store = ckpt.Store(os.environ["CKPT_STORE"], key="0" * 64, unsigned=True)
+    return inline.options(store=store)(4)

@@ -10,6 +10,7 @@ this process, with a guard that nothing is unpickled that was not written; and t
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 from collections import Counter
@@ -165,7 +166,7 @@ class Prover:
             return True  # of a pack: bytes that no kept checkpoint uses, for what was read is right to the last byte
         if name == "key" and data is not None:
             return Key.parse(data.decode("ascii")) == Key.parse(self.sample.files[name].decode("ascii"))
-        return name == "FORMAT"  # blanks; or another id, which nothing is checked against
+        return name == "FORMAT" and data is not None and json.loads(data) == json.loads(self.sample.files[name])
 
     def _resume(self) -> None:
         """The job itself goes on in this process: the right result, or a typed error before anything strange is unpickled."""

@@ -95,8 +95,8 @@ def _name(data: bytes) -> Any:
 def decoders() -> list[Decoder]:
     chunk = Chunk(b"c" * 32, Place(PACKS[0], 48, 10, 1))
     manifest = layout.encode_manifest(Manifest((10, 0), (chunk,)), PACKS)
-    inline = SnapshotRef(5, 9, Inline((2, 3), 0, b"hello", b"d" * 32)).encode()
-    packed = SnapshotRef(10, 99, Packed(PACKS, 48, len(manifest), b"m" * 32)).encode()
+    inline = SnapshotRef(5, 9, Inline((2, 3), 0, b"hello", b"d" * 32), KEY.id).encode()
+    packed = SnapshotRef(10, 99, Packed(PACKS, 48, len(manifest), b"m" * 32, False), KEY.id).encode()
     node: dict[str, Any] = dict.fromkeys(
         ("site", "label", "line", "status", "entry", "arrives", "base_index", "index", "state", "length", "base_item",
          "item", "kind", "rerun_s", "forgot", "depth"), 0)  # fmt: skip

@@ -27,6 +27,8 @@ FORMS = {
     "golden_block": [Kill(tick=3)],
     "golden_finished": [Kill()],
     "golden_torn": [Kill(tick=3)],
+    "golden_encrypted": [Kill(tick=3)],
+    "golden_unsigned": [Kill(tick=3)],
 }
 """How each form's process dies, attempt by attempt; ``Kill()`` is none."""
 
@@ -38,7 +40,7 @@ def make(host: ForkHost, name: str, kills: list[Kill], folder: Path) -> None:
     assert plain.status == 0, plain.err
     form = Form(host, name, folder)
     for kill in kills:
-        attempt = form.run(kill, SETTLE_S="0.3", CKPT_EVERY="1it")
+        attempt = form.run(kill, SETTLE_S="0.3", CKPT_EVERY="1it", CKPT_ENCRYPT="1" if "encrypted" in name else "")
         assert attempt.killed == (kill.tick is not None), attempt.err
     if name == "golden_torn":
         newest = max((folder / "store").rglob("*.log"))
