@@ -11,6 +11,11 @@ from programs.registry import form
 from programs.ticks import tick
 
 import ckpt
+from ckpt import host
+
+if os.environ.get("GOLDEN_MAKER"):  # the stores say nothing of the machine that made them
+    host.host_name = lambda: "golden"
+    host.command_line = lambda: ["python", "golden.py"]
 
 
 @ckpt.job(name="golden inline")

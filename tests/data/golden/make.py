@@ -9,8 +9,10 @@ result that its job has to end with. The jobs are in ``tests/programs/jobs_golde
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -55,10 +57,14 @@ def make(host: ForkHost, name: str, kills: list[Kill], folder: Path) -> None:
 
 
 def main() -> None:
+    os.environ["GOLDEN_MAKER"] = "1"
     host = ForkHost()
+    place = Path(tempfile.gettempdir(), "golden")
     try:
         for name, kills in FORMS.items():
-            make(host, name, kills, HERE / sys.argv[1] / name)
+            make(host, name, kills, place / name)
+        shutil.rmtree(HERE / sys.argv[1], ignore_errors=True)
+        shutil.move(place, HERE / sys.argv[1])
     finally:
         host.close()
 
