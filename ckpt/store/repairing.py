@@ -115,6 +115,8 @@ def _keep_aside(root: StoreRoot, names: RunNames, report: Repair) -> None:
     for key in report.aside:
         if key != names.floor:
             _copy(root, key, f"{report.kept_in}{key.removeprefix(names.prefix)}")
+    if root.key.encrypts:
+        return  # the report names steps and places; in the log, which is encrypted, it is all the same
     text = json.dumps(asdict(report), indent=2) + "\n"
     root.storage.put(f"{report.kept_in}{REPORT}", [text.encode()])
 

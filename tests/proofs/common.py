@@ -101,22 +101,24 @@ def put(path: Path, data: bytes) -> None:
 
 
 def samples(host: ForkHost, folder: Path) -> list[Sample]:
-    """A killed run with its state in the log, one with packs, and one that is finished; each of two or three attempts."""
+    """A killed run with its state in the log, one with packs, one encrypted, and one that is finished; each of attempts."""
     kills = {"proof_inline": [Kill(tick=3), Kill(tick=1)], "proof_packed": [Kill(tick=3), Kill(tick=1)]}
     found = [sample(host, folder / name, name, dies) for name, dies in kills.items()]
+    found.append(sample(host, folder / "encrypted", "proof_packed", [Kill(tick=2), Kill(tick=1)], CKPT_ENCRYPT="1"))
     return [*found, sample(host, folder / "finished", "proof_packed", [Kill(tick=2), Kill()])]
 
 
-def sample(host: ForkHost, folder: Path, name: str, kills: list[Kill]) -> Sample:
+def sample(host: ForkHost, folder: Path, name: str, kills: list[Kill], **env: str) -> Sample:
     plain = Form(host, name, folder / "plain").run(CKPT_DISABLE="1")
     assert plain.status == 0, plain.err
     form = Form(host, name, folder / "run")
     for kill in kills:
-        attempt = form.run(kill, SETTLE_S="0.2", CKPT_EVERY="1it")
+        attempt = form.run(kill, SETTLE_S="0.2", CKPT_EVERY="1it", **env)
         assert attempt.killed == (kill.tick is not None), attempt.err
     store = form.folder / "store"
     files = {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
-    return Sample(f"{name}, {'killed' if kills[-1].tick else 'finished'}", files, plain.result)
+    kind = "killed" if kills[-1].tick else "finished"
+    return Sample(f"{name}, {kind}{', encrypted' if env else ''}", files, plain.result)
 
 
 def only_run(store: Path) -> RunNames:
