@@ -15,14 +15,13 @@ import random
 import struct
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from proofs.common import main, no_hang, quiet, say
+from proofs.common import main, memory_folder, no_hang, quiet, say
 from proofs.facts import LARGE, Playing, check
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
@@ -75,7 +74,7 @@ def reason_not_to() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "mounting a disk needs root on Linux"
     try:
-        with tempfile.TemporaryDirectory() as folder, Disk(Path(folder)):
+        with _disk():
             return ""
     except (OSError, subprocess.CalledProcessError) as error:
         return f"a loop mount is not allowed here: {getattr(error, 'stderr', '') or error}"
@@ -142,7 +141,7 @@ def lose(disk: Disk, store: Path, fact: int, call: int, seed: str) -> tuple[int,
 
 @contextmanager
 def _disk() -> Iterator[Disk]:
-    with tempfile.TemporaryDirectory() as folder, Disk(Path(folder)) as disk:
+    with memory_folder() as folder, Disk(folder) as disk:
         yield disk
 
 

@@ -13,7 +13,6 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,7 +137,7 @@ def run(cycles: int, seed: int) -> str:
                     break  # the run does not do so many
                 total += 1
         if not power_loss.reason_not_to():
-            with tempfile.TemporaryDirectory() as place, power_loss.Disk(Path(place)) as disk:
+            with memory_folder() as place, power_loss.Disk(place) as disk:
                 for when in sorted(rng.sample(range(1, 60), LIES)):
                     counts[lie(disk, folder, when)] += 1
     shown = "\n".join(f"  {count:7}  {what}" for what, count in sorted(counts.items()))
