@@ -104,6 +104,7 @@ def test_what_another_store_with_the_same_key_holds_is_refused(what: str, fork_h
         assert attempt.result == expected or error_of(attempt).startswith("CorruptionError")
     else:  # refused before anything was written
         assert error_of(attempt).startswith("UntrustedError")
+        assert "was made for the store" in attempt.err
         assert contents(here) == before
 
 
