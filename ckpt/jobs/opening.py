@@ -69,7 +69,7 @@ def open_run(
     name: str,
     run_id: str | None = None,
     store: Any = None,
-    every: Any = "1%",
+    every: Any = None,
     keep: int = 2,
     expect_at_least: str | None = None,
 ) -> OpenRun:

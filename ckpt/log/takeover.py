@@ -16,7 +16,7 @@ from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT
 from ckpt.format.records import Kind, lsn_of
 from ckpt.format.segment import HEADER_SIZE, SegmentHeader
-from ckpt.log.tail import Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
+from ckpt.log.tail import FACTS, Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
 from ckpt.log.view import Extent, LogView, find_extent, read_floor, read_header, scan_log
 from ckpt.protocols import AppendableStorage
 
@@ -44,6 +44,7 @@ def take_over(place: Place, fence: Mapping[str, Any], known: LogView | None) -> 
         # A lower epoch that does not know yet that it ends: step over it.
         tip = _Tip(segment.slot, created.other, tip.epoch)
     tail = _begin(place, epoch, segment, created)
+    tail.facts = {name: fence[name] for name in FACTS if name in fence}
     try:
         _check_not_swept(place, tip, epoch)
         return tail, *_settle_log(tail, known)

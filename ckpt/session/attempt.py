@@ -18,7 +18,7 @@ from ckpt.capture import fingerprint
 from ckpt.capture.graph import Graph
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.errors import CkptError, CodeChangedError, Preempted
+from ckpt.errors import CkptError, CodeChangedError, Preempted, StorageError
 from ckpt.format.names import RunNames
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind, Record
@@ -84,11 +84,17 @@ class Attempt:
                 self._record(error)
             self.services.log.close()
         except CkptError as trouble:
-            if error is None:
-                raise
+            if error is None and not isinstance(trouble, StorageError):
+                raise  # a storage that fails has been said already, and does not take the result from the caller
             events.say(f"could not record how the attempt ended: {trouble}")
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        try:
             self.services.lease.release()
+        except StorageError as trouble:
+            events.say(f"the lease could not be let go, another attempt may have to wait until it is old: {trouble}")
 
     def _record(self, error: BaseException) -> None:
         if isinstance(error, Preempted):

@@ -209,7 +209,7 @@ class Store:
 
     def sweep(self) -> Swept:
         """Remove what crashes left: packs that nothing needs, unfinished files, half-removed runs. Never a live run."""
-        keys = [str(path) for path in sweep_leftovers(self._root.storage, self._clock)]
+        keys = sweep_leftovers(self._root.storage, self._clock)
         nbytes, skipped = 0, []
         for names in self._all_names():
             try:

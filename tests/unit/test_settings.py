@@ -121,3 +121,11 @@ def test_switches_are_on_unless_empty_or_0(text: str, on: bool, environment: pyt
     environment.setenv("CKPT_PROGRESS", text)
     read = Environment.read()
     assert (read.disabled, read.progress) == (on, on)
+
+
+def test_default_that_the_program_writes_out_is_stronger_than_the_environment(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("CKPT_EVERY", "30s")
+    assert Environment.read().apply(Options(every="1%")).every == "1%"
+    assert Environment.read().apply(Options()).every == "30s"
