@@ -78,8 +78,9 @@ def _repair(root: StoreRoot, names: RunNames, clock: Clock, planned: Repair) -> 
         report = replace(report, done=True, kept_in=planned.kept_in)
         _keep_aside(root, names, report)
         log.rewrite(_records(names, clock, view, saved, report, log.next_slot))  # Commit point.
+        needed = packs_of(saved.record)
         for key in report.aside:
-            if names.parse_segment(key) is None and key != names.floor:
+            if names.parse_pack(key) is not None and key not in needed:
                 root.storage.delete(key)
         return report
     finally:
@@ -135,13 +136,14 @@ def _pieces(root: StoreRoot, key: str, size: int) -> Iterator[bytes]:
 
 def _report(root: StoreRoot, names: RunNames, found: tuple[Finding, ...], saved: Salvage, view: LogView) -> Repair:
     needed = packs_of(saved.record)
+    damaged = {one.path for one in (*found, *saved.losses)}  # a pack may be so only where nothing of it is needed
     keys = stored_keys(root, names).sizes
     slots = {key: names.parse_segment(key) for key in keys}
     aside = [
         key
         for key, slot in slots.items()
         if (slot is not None and slot < view.next_slot)
-        or (names.parse_pack(key) is not None and key not in needed)
+        or (names.parse_pack(key) is not None and (key not in needed or key in damaged))
         or key == names.floor
     ]
     return Repair(
