@@ -136,7 +136,7 @@ def _pieces(root: StoreRoot, key: str, size: int) -> Iterator[bytes]:
 
 def _report(root: StoreRoot, names: RunNames, found: tuple[Finding, ...], saved: Salvage, view: LogView) -> Repair:
     needed = packs_of(saved.record)
-    damaged = {one.path for one in (*found, *saved.losses)}  # a pack may be so only where nothing of it is needed
+    damaged = {one.path for one in found} | {one.path for one in saved.losses}  # a pack may be so only where nothing of it is needed
     keys = stored_keys(root, names).sizes
     slots = {key: names.parse_segment(key) for key in keys}
     aside = [
