@@ -39,6 +39,7 @@ def main(run: Callable[[int, int], str], cycles: int, what: str) -> None:
     parser.add_argument("--cycles", type=int, default=cycles, help="how many cases; 0: all there are")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that disks are given back
     print(f"--cycles {given.cycles} --seed {given.seed}", flush=True)
     print(run(given.cycles, given.seed))
 
