@@ -20,6 +20,7 @@ from ckpt.errors import OptionError, StorageError, UnsupportedStorageError
 from ckpt.protocols import Storage
 from ckpt.storage import resolve, sweep_leftovers
 from ckpt.storage.probe import probe
+from ckpt.storage.retrying import RetryPolicy
 from ckpt.storage.sftp import SftpStorage
 from ckpt.storage.temporaries import own_temporary
 from ckpt.testing import FakeClock
@@ -153,6 +154,26 @@ def test_names_are_given_to_durable_files_and_are_made_durable(
     done.clear()
     storage.put_if_absent("job/run/slot", b"nonce")  # perhaps after an error: then it may not have been made durable
     assert done[-1] == "fsync"
+
+
+def test_outage_costs_one_deadline_and_leaves_what_is_unfinished_for_later(
+    far: SftpStorage, proxy: FaultyProxy, folder: Path
+) -> None:
+    clock = FakeClock()
+    patient = SftpStorage(far.url, far._connection._asyncssh, clock=clock, policy=RetryPolicy(deadline_s=20.0))
+    patient.put("job/key", [b"old"])
+    for call in (lambda: patient.put("job/key", [b"new"]), lambda: patient.put_if_absent("job/slot", b"nonce")):
+        began_s = clock.monotonic()
+        proxy.cut_next_answers(skip=2)  # in the midst of writing
+        proxy.refuse_when_cut()
+        with pytest.raises(StorageError):
+            call()
+        assert clock.monotonic() - began_s <= 20.0
+        assert len(list((folder / "job").glob(".tmp-*"))) == 1
+        proxy.refuse(False)
+        patient.put("job/other", [b"x"])
+        assert list((folder / "job").glob(".tmp-*")) == []
+    assert patient.get("job/key") == b"old"
 
 
 def test_late_rename_of_a_put_that_was_given_up_cannot_arrive(storage: SftpStorage, folder: Path) -> None:
