@@ -58,15 +58,16 @@ def far(sftp_server: SftpServer, folder: Path, proxy: FaultyProxy, tmp_path: Pat
     return SftpStorage(f"sftp://127.0.0.1:{proxy.port}{folder}", options, clock=FakeClock())
 
 
-ANSWERS = 12
-"""More than any one call below has answers to lose."""
+CREATE_ANSWERS, PUT_ANSWERS = 28, 16
+"""More than the calls below have answers to lose; the last test of each kind makes sure of that."""
 
 
-@pytest.mark.parametrize("skip", range(ANSWERS))
+@pytest.mark.parametrize("skip", range(CREATE_ANSWERS))
 def test_create_whose_answer_is_lost_has_won(far: SftpStorage, proxy: FaultyProxy, folder: Path, skip: int) -> None:
     far.put("warm", [b"x"])
     proxy.cut_next_answers(skip=skip)
     assert far.put_if_absent("job/slot", b"my nonce") is True
+    assert skip < CREATE_ANSWERS - 1 or proxy.cut == 0
     proxy.cut_next_answers(0)
     assert far.get("job/slot") == b"my nonce"
     assert far.put_if_absent("job/slot", b"another nonce") is False
@@ -75,11 +76,12 @@ def test_create_whose_answer_is_lost_has_won(far: SftpStorage, proxy: FaultyProx
     assert [path.name for path in (folder / "job").iterdir()] == ["slot"]
 
 
-@pytest.mark.parametrize("skip", range(ANSWERS))
+@pytest.mark.parametrize("skip", range(PUT_ANSWERS))
 def test_put_whose_answer_is_lost_is_whole(far: SftpStorage, proxy: FaultyProxy, folder: Path, skip: int) -> None:
     far.put("job/key", [b"old"])
     proxy.cut_next_answers(skip=skip)
     assert far.put("job/key", [b"new"]) == 3
+    assert skip < PUT_ANSWERS - 1 or proxy.cut == 0
     proxy.cut_next_answers(0)
     assert far.get("job/key") == b"new"
     assert [path.name for path in (folder / "job").iterdir()] == ["key"]
@@ -266,6 +268,7 @@ def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_stay(
     os.utime(old, (1e9, 1e9))
     assert storage.list("") == []
     assert storage.children("") == []
+    assert storage.children("job/run") == []
     assert sweep_leftovers(storage, FakeClock()) == sorted(f"job/run/{path.name}" for path in (leftover, old))
     assert sorted((folder / "job/run").iterdir()) == sorted([own, foreign])
     assert list(folder.glob(".tmp*")) == []
