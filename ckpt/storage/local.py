@@ -129,14 +129,17 @@ class LocalStorage:
             return sorted(key for key in _walk(self.root / folder, folder) if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
-        """Remove ``key``, and the folders that this leaves empty. After a power loss it may be there again."""
+        """Remove ``key``, and the folders that this leaves empty; durable on return.
+
+        So of keys that were deleted one after the other a power loss never brings back an earlier one alone.
+        """
         path = self._path(key)
         with storage_errors("delete", str(path)):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 return
-            self._prune(path.parent)
+            self._sync_what_is_left(self._prune(path.parent))
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -207,15 +210,26 @@ class LocalStorage:
             sync_folder(self.root.parent)
         self._durable.add(folder)
 
-    def _prune(self, folder: Path) -> None:
-        """Remove ``folder`` and those above it as long as they are empty; the root stays."""
+    def _prune(self, folder: Path) -> Path:
+        """Remove ``folder`` and those above it as long as they are empty; returns the first that stays."""
         while folder != self.root:
             self._durable.discard(folder)
             try:
                 folder.rmdir()
             except OSError:  # not empty, or gone: whoever else removes or fills it has taken over
-                return
+                return folder
             folder = folder.parent
+        return folder
+
+    def _sync_what_is_left(self, folder: Path) -> None:
+        """Make the removal of a name in ``folder`` durable; if somebody has removed that meanwhile, its removal."""
+        while True:
+            try:
+                return sync_folder(folder)
+            except FileNotFoundError:
+                if folder == self.root:
+                    return  # the whole store is gone
+                folder = folder.parent
 
 
 def remove_leftovers(root: Path, now_s: float) -> list[Path]:
