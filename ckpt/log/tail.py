@@ -167,6 +167,10 @@ class Tail:
         self.took = entries
         # Commit point. The sync comes first: whoever creates the next slot reads this segment afterwards, so a
         # successor that this check does not see has the records in its view.
+        self.check_current()
+
+    def check_current(self) -> None:
+        """FencedError if a later attempt has begun; StorageError."""
         if self.place.storage.exists(self.place.names.segment(self.slot + 1)):
             raise self._fenced(self.slot + 1)
         # "Not there" may also mean swept. Sweeps go upwards, so they would have deleted this segment before the next.

@@ -10,11 +10,12 @@ Guarantees:
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt.errors import CkptError, StorageError, UsageError
+from ckpt.errors import CkptError, IntegrityError, StorageError, UsageError
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, lsn_of, lsn_slot
@@ -97,6 +98,17 @@ class LogWriter:
         if durable:
             self._settle(entry)
         return entry.lsn
+
+    @contextlib.contextmanager
+    def unless_overtaken(self) -> Iterator[None]:
+        """For reading what the log names: what is missing because a successor has swept it is a FencedError, no damage."""
+        try:
+            yield
+        except IntegrityError:
+            with self._io:
+                self._raise_if_dead()
+                self._tail.check_current()
+            raise
 
     def flush(self) -> None:
         """On return all that was appended before is durable. Raises FencedError and StorageError."""

@@ -179,7 +179,8 @@ def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: L
     # A job that finished is only opened to be run afresh: its checkpoints are gone.
     fresh = plan.options.fresh or (history.finished is not None and plan.captures_locals)
     if not fresh:
-        resume = find_resume_point(view, history, names, read)
+        with log.unless_overtaken():
+            resume = find_resume_point(view, history, names, read)
         if resume is not None and history.finished is None:
             fresh = _code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", _MIXED)
     if fresh:
@@ -212,7 +213,8 @@ def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: L
         remade_types=(MarkedLoop,),
     )
     if resume is not None:
-        snapshots.adopt([*resume.refs])
+        with log.unless_overtaken():
+            snapshots.adopt([*resume.refs])
     retention.sweep_orphans()
     run = Run(services, captures_locals=plan.captures_locals)
     return Attempt(plan, services, run, StopSignals(run.stop))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from ckpt.errors import MissingKeyError, OptionError, StorageError, StorageFullError
+from ckpt.errors import MissingKeyError, OptionError, StorageFullError
 from ckpt.host import SystemClock
 from ckpt.host import entropy as host_entropy
 from ckpt.protocols import Buffer, Clock
@@ -286,11 +286,17 @@ class SftpStorage:
         self._durable.add(folder)
 
     def _discard(self, temporary: str) -> None:
-        """Delete a temporary file, or remember that it is still there: a request for it may be under way."""
-        try:
-            self._ask("tidy up", "", partial(sftp_files.remove_file, path=temporary))
-        except StorageError:
-            self._unsettled.add(temporary)
+        """Delete a temporary file, or remember that it is still there: a request for it may be under way.
+
+        Tried twice, once on a new connection, and not until the deadline: whoever calls this may have waited for that.
+        """
+        for _ in range(2):
+            try:
+                self._connection.run(partial(sftp_files.remove_file, path=temporary))
+                return
+            except (asyncssh.Error, OSError):
+                continue
+        self._unsettled.add(temporary)
 
 
 async def _read(client: asyncssh.SFTPClient, path: str, start: int, length: int) -> bytes:

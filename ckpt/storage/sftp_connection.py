@@ -55,9 +55,7 @@ class SftpConnection:
     def __init__(self, host: str, options: Mapping[str, Any]) -> None:
         self._asyncssh = {name: value for name, value in options.items() if name != "timeout_s"}
         self._host, self._timeout_s = host, options["timeout_s"]
-        self._pid = -1
-        self._lock = threading.Lock()
-        self._state = _State()
+        self._owned: tuple[int, _State] | None = None  # by the process with this pid
 
     def run(self, work: Work[T]) -> T:
         """What ``work`` returns; raises what it raises, and TimeoutError. A lost connection is forgotten, not mended."""
@@ -70,12 +68,11 @@ class SftpConnection:
             raise
 
     def _own_state(self) -> _State:
-        with self._lock:
-            if self._pid != os.getpid():
-                if self._pid != -1:
-                    _abandoned.append(self._state)
-                self._pid, self._state = os.getpid(), _State()
-            return self._state
+        with _guard:
+            if self._owned is None or self._owned[0] != os.getpid():
+                _abandoned.append(self._owned)
+                self._owned = os.getpid(), _State()
+            return self._owned[1]
 
     async def _run(self, state: _State, work: Work[T]) -> T:
         client = await self._connected(state)
@@ -118,7 +115,7 @@ class _State:
 
 
 _loop: asyncio.AbstractEventLoop | None = None
-_loop_guard = threading.Lock()
+_guard = threading.Lock()
 _abandoned: list[object] = []
 """A forked child's copies of its parent's loops and connections. Letting them be collected would close them, and the
 epoll behind a loop is the parent's, too."""
@@ -126,7 +123,7 @@ epoll behind a loop is the parent's, too."""
 
 def _own_loop() -> asyncio.AbstractEventLoop:
     global _loop
-    with _loop_guard:
+    with _guard:
         if _loop is None:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, daemon=True, name="ckpt-sftp").start()
@@ -134,8 +131,8 @@ def _own_loop() -> asyncio.AbstractEventLoop:
 
 
 def _forget_in_child() -> None:
-    global _loop, _loop_guard
-    _loop_guard = threading.Lock()  # another thread may have held it at the moment of the fork
+    global _loop, _guard
+    _guard = threading.Lock()  # another thread may have held it at the moment of the fork
     _abandoned.append(_loop)
     _loop = None
 

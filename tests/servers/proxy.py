@@ -24,7 +24,7 @@ class FaultyProxy:
         self._target = target
         self._lock = threading.Lock()
         self._cut_answers, self._skip, self._silently = 0, 0, False
-        self._refusing, self._delay_s = False, 0.0
+        self._refusing, self._refuse_when_cut, self._delay_s = False, False, 0.0
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self._listener.getsockname()[1])
@@ -54,6 +54,11 @@ class FaultyProxy:
             self._refusing = refusing
         if refusing:
             self.cut_connections()
+
+    def refuse_when_cut(self) -> None:
+        """Become unreachable with the next answer that is cut, until ``refuse(False)``."""
+        with self._lock:
+            self._refuse_when_cut = True
 
     def delay(self, seconds: float) -> None:
         """Hold back every answer for so long."""
@@ -139,6 +144,7 @@ class FaultyProxy:
                 return False
             self._cut_answers -= 1
             self.cut += 1
+            self._refusing, self._refuse_when_cut = self._refusing or self._refuse_when_cut, False
             return True
 
 

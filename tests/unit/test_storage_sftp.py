@@ -20,6 +20,7 @@ from ckpt.errors import OptionError, StorageError, UnsupportedStorageError
 from ckpt.protocols import Storage
 from ckpt.storage import resolve, sweep_leftovers
 from ckpt.storage.probe import probe
+from ckpt.storage.retrying import RetryPolicy
 from ckpt.storage.sftp import SftpStorage
 from ckpt.storage.temporaries import own_temporary
 from ckpt.testing import FakeClock
@@ -57,15 +58,16 @@ def far(sftp_server: SftpServer, folder: Path, proxy: FaultyProxy, tmp_path: Pat
     return SftpStorage(f"sftp://127.0.0.1:{proxy.port}{folder}", options, clock=FakeClock())
 
 
-ANSWERS = 12
-"""More than any one call below has answers to lose."""
+CREATE_ANSWERS, PUT_ANSWERS = 28, 16
+"""More than the calls below have answers to lose; the last test of each kind makes sure of that."""
 
 
-@pytest.mark.parametrize("skip", range(ANSWERS))
+@pytest.mark.parametrize("skip", range(CREATE_ANSWERS))
 def test_create_whose_answer_is_lost_has_won(far: SftpStorage, proxy: FaultyProxy, folder: Path, skip: int) -> None:
     far.put("warm", [b"x"])
     proxy.cut_next_answers(skip=skip)
     assert far.put_if_absent("job/slot", b"my nonce") is True
+    assert skip < CREATE_ANSWERS - 1 or proxy.cut == 0
     proxy.cut_next_answers(0)
     assert far.get("job/slot") == b"my nonce"
     assert far.put_if_absent("job/slot", b"another nonce") is False
@@ -74,11 +76,12 @@ def test_create_whose_answer_is_lost_has_won(far: SftpStorage, proxy: FaultyProx
     assert [path.name for path in (folder / "job").iterdir()] == ["slot"]
 
 
-@pytest.mark.parametrize("skip", range(ANSWERS))
+@pytest.mark.parametrize("skip", range(PUT_ANSWERS))
 def test_put_whose_answer_is_lost_is_whole(far: SftpStorage, proxy: FaultyProxy, folder: Path, skip: int) -> None:
     far.put("job/key", [b"old"])
     proxy.cut_next_answers(skip=skip)
     assert far.put("job/key", [b"new"]) == 3
+    assert skip < PUT_ANSWERS - 1 or proxy.cut == 0
     proxy.cut_next_answers(0)
     assert far.get("job/key") == b"new"
     assert [path.name for path in (folder / "job").iterdir()] == ["key"]
@@ -153,6 +156,26 @@ def test_names_are_given_to_durable_files_and_are_made_durable(
     done.clear()
     storage.put_if_absent("job/run/slot", b"nonce")  # perhaps after an error: then it may not have been made durable
     assert done[-1] == "fsync"
+
+
+def test_outage_costs_one_deadline_and_leaves_what_is_unfinished_for_later(
+    far: SftpStorage, proxy: FaultyProxy, folder: Path
+) -> None:
+    clock = FakeClock()
+    patient = SftpStorage(far.url, far._connection._asyncssh, clock=clock, policy=RetryPolicy(deadline_s=20.0))
+    patient.put("job/key", [b"old"])
+    for call in (lambda: patient.put("job/key", [b"new"]), lambda: patient.put_if_absent("job/slot", b"nonce")):
+        began_s = clock.monotonic()
+        proxy.cut_next_answers(skip=2)  # in the midst of writing
+        proxy.refuse_when_cut()
+        with pytest.raises(StorageError):
+            call()
+        assert clock.monotonic() - began_s <= 20.0
+        assert len(list((folder / "job").glob(".tmp-*"))) == 1
+        proxy.refuse(False)
+        patient.put("job/other", [b"x"])
+        assert list((folder / "job").glob(".tmp-*")) == []
+    assert patient.get("job/key") == b"old"
 
 
 def test_late_rename_of_a_put_that_was_given_up_cannot_arrive(storage: SftpStorage, folder: Path) -> None:
@@ -245,6 +268,7 @@ def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_stay(
     os.utime(old, (1e9, 1e9))
     assert storage.list("") == []
     assert storage.children("") == []
+    assert storage.children("job/run") == []
     assert sweep_leftovers(storage, FakeClock()) == sorted(f"job/run/{path.name}" for path in (leftover, old))
     assert sorted((folder / "job/run").iterdir()) == sorted([own, foreign])
     assert list(folder.glob(".tmp*")) == []
