@@ -18,8 +18,8 @@ from typing import Any
 
 from crash.harness import ForkHost, Form, Kill
 
+from ckpt.errors import CkptError
 from ckpt.format.names import RunNames
-from ckpt.format.records import lsn_text
 from ckpt.log import LogView, read_log
 from ckpt.recovery import History, find_resume_point, history_of, result_record, results_since_start
 from ckpt.root import StoreRoot
@@ -167,8 +167,17 @@ def stand_ins(store: Path, names: RunNames) -> list[Found]:
         history.checkpoints.pop()
 
 
-def lsns(view: LogView) -> list[str]:
-    return [lsn_text(record.lsn) for record in view.records]
+def earlier_moments(store: Path, names: RunNames) -> list[Found]:
+    """What a resume may go on with if the end of the log is missing: at every checkpoint whose packs are still there."""
+    root = StoreRoot.open(store)
+    view, read = read_log(root.storage, names, root.key), _reader(root, names)
+    history, found = history_of(view.records), []
+    history.finished = None
+    while history.checkpoints:
+        with contextlib.suppress(CkptError):
+            found.append(outcome(view, history, names, read))
+        history.checkpoints.pop()
+    return found
 
 
 def say(text: str) -> None:
