@@ -69,16 +69,17 @@ def open_run(
     name: str,
     run_id: str | None = None,
     store: Any = None,
-    every: Any = "1%",
+    every: Any = None,
     keep: int = 2,
+    expect_at_least: str | None = None,
 ) -> OpenRun:
     """A named run around a ``with`` block: state that is asked for (``run.state``), marked loops, steps, checkpoints.
 
     ``run_id`` tells several runs of the same name apart (default ``"default"``). The block's local variables are not
-    captured: what has to come back lives in ``run.state(...)``. Entering raises RunBusyError, IntegrityError or
-    StorageError; leaving the block normally records the run as finished, durably.
+    captured: what has to come back lives in ``run.state(...)``. ``expect_at_least``: a ``run.log_position`` that was seen
+    before; RolledBackError if the log now ends earlier. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
-    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep))
+    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, expect_at_least=expect_at_least))
 
 
 open_run.__ckpt_marker__ = "run"  # type: ignore[attr-defined]

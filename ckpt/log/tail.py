@@ -18,10 +18,10 @@ from ckpt.errors import CkptError, FencedError, MissingKeyError, StorageError
 from ckpt.format.keys import DIGEST_SIZE, Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, encode_payload, lsn_of
-from ckpt.format.segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, parse_segment
+from ckpt.format.segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, parse_segment, stored_payload
 from ckpt.log.seals import Seal, seal_head
 from ckpt.log.view import read_header
-from ckpt.protocols import AppendableStorage, AppendFile, Clock, Storage
+from ckpt.protocols import AppendableStorage, AppendFile, Buffer, Clock, Storage
 
 NONCE_SIZE = 16
 FACTS = ("host", "pid", "started")
@@ -54,6 +54,10 @@ class Place:
     key: Key
     entropy: Callable[[int], bytes]
     clock: Clock
+
+    def payload(self, kind: Kind, head: Mapping[str, Any], sections: Sequence[Buffer] = ()) -> bytes:
+        """The payload of a record as it is stored. OptionError as for ``encode_payload``."""
+        return stored_payload(self.key, self.names, kind, encode_payload(head, sections), self.entropy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ class Tail:
         self.must_open = True
         slot = self.slot + 1
         head = self._seal_head([*self.unsealed, self.end])
-        seal = Entry(lsn_of(slot, 0), Kind.SEAL, encode_payload(head), durable=False)
+        seal = Entry(lsn_of(slot, 0), Kind.SEAL, self.place.payload(Kind.SEAL, head), durable=False)
         ordered = sorted([*entries, seal], key=lambda entry: entry.lsn)
         segment = new_segment(self.place, slot, self.epoch, ordered)
         self.opening, self.took = segment, entries
@@ -216,7 +220,7 @@ class Tail:
             self.open_next([])
             return lsn_of(self.slot, 0)
         head = self._seal_head(self.unsealed)
-        seal = Entry(lsn_of(self.slot, self.end.records), Kind.SEAL, encode_payload(head), durable=True)
+        seal = Entry(lsn_of(self.slot, self.end.records), Kind.SEAL, self.place.payload(Kind.SEAL, head), durable=True)
         self.append([seal])
         self.unsealed = []
         return seal.lsn

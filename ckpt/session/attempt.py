@@ -27,7 +27,7 @@ from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
-from ckpt.root import StoreRoot
+from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.pulse import Pulse
@@ -119,16 +119,16 @@ class Finished:
 def open_attempt(plan: Plan) -> Attempt | Finished:
     """Take the run over and find where it goes on; or its result, if it finished and is not wanted afresh.
 
-    RunBusyError (a live attempt), CorruptionError and its siblings, CodeChangedError, StorageError.
+    RunBusyError (a live attempt), CorruptionError and its siblings (RolledBackError), CodeChangedError, StorageError.
     """
     clock = host.SystemClock()
-    root = StoreRoot.open(
-        plan.options.store, key=plan.environment.key, unsigned=_unsigned(plan.options), create=True
-    )
+    root = _open_store(plan)
     holder = Holder.this_process(clock)
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
+        if view is not None:
+            view.expect(plan.options.expect_at_least, plan.names)
         finished = _finished(plan, root, view)
         if finished is None:
             return _open(plan, root, lease, holder, view)
@@ -157,8 +157,12 @@ def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | N
     return Finished(parts)
 
 
-def _unsigned(options: Options) -> bool:
-    return bool(getattr(options.store, "unsigned", False))
+def _open_store(plan: Plan) -> StoreRoot:
+    """The store of the options: an address, or a ``ckpt.Store``, which knows how it is to be opened."""
+    store, environment = plan.options.store, plan.environment
+    if isinstance(store, OpensRoot):
+        return store.open_root(create=True)
+    return StoreRoot.open(store, key=environment.key, encrypt=environment.encrypt, create=True)
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
