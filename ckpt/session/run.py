@@ -33,6 +33,7 @@ from ckpt.session.steps import Recorded
 from ckpt.session.track import Track
 
 PROGRESS_S = 0.2
+BUSY_S = 0.05
 
 
 class Run:
@@ -233,7 +234,10 @@ class Run:
             # Asked for at this very place: wait for the one in flight, as the caller would expect.
             self._saving.wait_idle()
             return True
-        if not self._pacing.due or self._saving.busy:
+        if self._pacing.due and self._saving.busy:
+            self._saving.look_again(BUSY_S, node.line)  # the reminder was used up; nobody else gives another one
+            return False
+        if not self._pacing.due:
             return False
         later_s = self._pacing.allows(self.track.active, node, now)
         if later_s:
