@@ -42,8 +42,10 @@ class _Play:
         self.settings = settings
         disk = rng.random() < 0.5
         self.port_class = DiskPort if disk else ObjectPort
-        self.world = World(rng, rng.choice(_RATES), stale_lists=not disk and rng.random() < 0.5)
         self.rotten = settings.rot and rng.random() < 0.1
+        # A listing is only a hint as long as the floor can be read; where that rots, it has to be true.
+        stale_lists = not disk and not self.rotten and rng.random() < 0.5
+        self.world = World(rng, rng.choice(_RATES), stale_lists)
         self.model = Model()
         self.attempts: list[Attempt] = []
         self.asleep: set[str] = set()

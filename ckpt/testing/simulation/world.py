@@ -18,6 +18,7 @@ from ckpt.errors import MissingKeyError, StorageError
 from ckpt.protocols import Buffer
 
 T = TypeVar("T")
+Names = list[str]
 
 
 class Crash(BaseException):
@@ -109,10 +110,10 @@ class ObjectPort:
     def exists(self, key: str) -> bool:
         return self._ask("exists", key, lambda: key in self.world.files)
 
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str) -> Names:
         return [key for key in self._ask("list", prefix, self._listing) if key.startswith(prefix)]
 
-    def children(self, prefix: str) -> list[str]:
+    def children(self, prefix: str) -> Names:
         below = {key.removeprefix(f"{prefix}/").partition("/")[0] for key in self.list(prefix)}
         return sorted(below)
 
@@ -139,7 +140,7 @@ class ObjectPort:
         self.world.files[key] = File(bytearray(data), len(data))
         return True
 
-    def _listing(self) -> list[str]:
+    def _listing(self) -> Names:
         now = sorted(self.world.files)
         if not self.world.stale_lists:
             return now
