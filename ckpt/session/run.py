@@ -34,6 +34,7 @@ from ckpt.session.track import Track
 
 PROGRESS_S = 0.2
 
+
 class Run:
     """A run that is going on. ``ckpt.open`` gives one; ``ckpt.current_run()`` finds it inside a job."""
 

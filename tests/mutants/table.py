@@ -18,10 +18,9 @@ class Mutant:
     test: str
 
 
-_LOCAL, _FILES = "tests/unit/test_storage_local.py", "tests/unit/test_storage_local.py"
+_LOCAL = "tests/unit/test_storage_local.py"
 _TAKEOVER, _WRITER = "tests/unit/test_log_takeover.py", "tests/unit/test_log_writer.py"
 _LOG_DAMAGE, _SNAPSHOT_DAMAGE = "tests/unit/test_log_damage.py", "tests/unit/test_snapshot_damage.py"
-_SIMULATION = "tests/property/test_simulation.py"
 
 MUTANTS = (
     Mutant(
@@ -42,23 +41,23 @@ MUTANTS = (
     Mutant(
         "a file is created by a rename, which replaces", "6", "storage/files.py",
         "        os.link(temporary, final)  # Commit point.", "        os.replace(temporary, final)",
-        _LOCAL, "test_put_if_absent",
+        _LOCAL, "test_put_if_absent_has_one_winner_among_threads",
     ),
     Mutant(
         "a link whose answer was lost counts as lost", "9", "storage/files.py",
         "        if os.fstat(fd).st_nlink > 1:\n            return True\n", "",
-        _FILES, "test_lost_answer_of_the_link_is_a_win",
+        _LOCAL, "test_lost_answer_of_the_link_is_a_win",
     ),
     Mutant(
         "appends are not synced", "3", "storage/files.py",
         "                sync_data(self._fd)", "                pass",
-        _FILES, "test_sync_makes_appends_durable",
+        _LOCAL, "test_sync_makes_appends_durable",
     ),
     Mutant(
         "a file whose sync failed is synced again", "9", "storage/files.py",
         "            # The kernel may drop the dirty pages and report success next time: never sync this file again.\n"
         "            self._broken = True\n", "",
-        _FILES, "test_failed_sync_breaks_the_file_for_good",
+        _LOCAL, "test_failed_sync_breaks_the_file_for_good",
     ),
     Mutant(
         "half an append stays in the file", "4", "storage/files.py",
@@ -86,7 +85,7 @@ MUTANTS = (
     Mutant(
         "a created slot may have been used and swept", "6", "log/tail.py",
         "        if head != self.head:\n            raise", "        if False:\n            raise",
-        _TAKEOVER, "test_sleeper_whose_slot_was_swept_meanwhile_has_lost or test_zombie_whose_segments_were_swept",
+        _TAKEOVER, "test_zombie_whose_segments_were_swept_is_fenced_without_a_next_slot",
     ),
     Mutant(
         "whoever finds the slot taken has lost it", "9", "log/tail.py",
@@ -131,7 +130,7 @@ MUTANTS = (
     Mutant(
         "a record's digest is not compared", "10", "format/segment.py",
         "            if self._chained(previous, at, tail) == stored:", "            if True:",
-        _LOG_DAMAGE, "test_every_flipped_bit_is_damage_and_never_torn_or_wrong",
+        "tests/unit/test_format_segment.py", "test_every_flipped_bit_is_damage_and_never_torn_or_wrong",
     ),
     Mutant(
         "records are not chained", "10", "format/segment.py",
@@ -146,23 +145,23 @@ MUTANTS = (
     Mutant(
         "a segment may stand in another slot", "10", "format/segment.py",
         "    if own_slot != slot or address != _address_digest(signer, names):", "    if False:",
-        _LOG_DAMAGE, "moved or swapped or another",
+        _LOG_DAMAGE, "test_swapped_and_repeated_segments_are_listed",
     ),
     Mutant(
         "an end that was cut in its first record is taken for torn", "4", "format/segment.py",
         "        if self._count == 0:  # torn is", "        if False:  # torn is",
-        _LOG_DAMAGE, "test_every_cut_is_listed_except_at_the_end_of_the_last_segment",
+        "tests/unit/test_format_segment.py", "test_every_cut_is_torn_at_a_record_or_damage_in_what_is_created_whole",
     ),
     Mutant(
         "a trim does not say in the log how far it goes", "3", "log/writer.py",
         '''            self.append(Kind.SEAL, {"sealed": [], "floor": floor, "when": self._tail.place.clock.now()})''', "            pass",
-        "tests/unit/test_log_takeover.py tests/unit/test_log_writer.py tests/unit/test_log_damage.py", "trim or swept or floor",
+        _LOG_DAMAGE, "test_damaged_floor_is_mended_from_the_log_by_the_next_attempt",
     ),
     Mutant(
         "a sweep deletes before the floor is raised", "3", "log/writer.py",
         "        place.storage.put(place.names.floor, [encode_floor(place.key, place.names, Floor(floor, self.epoch))])\n        listed",
         "        listed",
-        _WRITER, "sweep or trim",
+        _WRITER, "test_rotation_seals_and_trim_deletes_whole_segments_only",
     ),
     Mutant(
         "a sweep deletes downwards", "6", "log/writer.py",
@@ -178,13 +177,13 @@ MUTANTS = (
     Mutant(
         "a manifest's digest is not compared", "10", "snapshot/reader.py",
         "    if layout.manifest_digest(packs.key, encoded) != body.digest:", "    if False:",
-        _SNAPSHOT_DAMAGE, "test_a_flipped_bit",
+        _SNAPSHOT_DAMAGE, "test_a_manifest_that_was_changed_without_the_key_is_found",
     ),
     Mutant(
         "the digest of parts inside a reference is not compared", "10", "snapshot/reader.py",
         "    if layout.inline_digest(key, inline_body(body.lengths, body.codec, body.stored)) != body.digest:",
         "    if False:",
-        _SNAPSHOT_DAMAGE, "test_a_flipped_bit_in_a_reference_is_found",
+        _SNAPSHOT_DAMAGE, "test_parts_in_a_reference_that_were_changed_without_the_key_are_found",
     ),
     Mutant(
         "a checkpoint's record is written before its packs", "3", "checkpointer.py",
@@ -198,23 +197,22 @@ MUTANTS = (
     Mutant(
         "packs that a kept checkpoint names are deleted", "3", "retention.py",
         "        gone = packs - {pack for one in self._kept for pack in one.packs}", "        gone = set(packs)",
-        "tests/unit/test_retention.py", "test_",
+        "tests/unit/test_retention.py", "test_pack_stays_as_long_as_a_kept_checkpoint_draws_on_it",
     ),
     Mutant(
         "chunks of deleted packs are still believed to be there", "2", "retention.py",
         "        self._snapshots.forget(gone)\n", "",
-        "tests/unit/test_retention.py tests/unit/test_snapshot_dedup.py", "forget or deleted or gone or pack",
+        "tests/unit/test_retention.py", "test_contents_that_come_back_after_their_pack_is_gone_are_stored_again",
     ),
     Mutant(
         "damage behind a checkpoint is overlooked", "2", "recovery.py",
         "        if last > lsn:\n            raise", "        if False:\n            raise",
-        "tests/unit/test_recovery.py", "test_",
+        "tests/unit/test_recovery.py", "test_end_of_a_run_that_may_have_been_started_afresh_since_is_not_believed",
     ),
     Mutant(
         "a storage where two creators win is accepted", "6", "storage/probe.py",
         "    if len(won) != 1:", "    if False:",
-        "tests/unit/test_storage_remote.py tests/unit/test_storage_faults.py tests/unit/test_root.py tests/unit/test_storage_memory.py",
-        "probe",
+        "tests/unit/test_storage_remote.py", "test_probe_refuses_a_storage_that_does_not_create_exclusively",
     ),
     Mutant(
         "a key that others can read is used", "10", "keyfile.py",
@@ -225,6 +223,6 @@ MUTANTS = (
         "staged memory is the job's own", "1", "staging.py",
         "            if source.nbytes < SMALL_COPY:\n                part[:] = source\n",
         "            if source.nbytes < SMALL_COPY:\n                pass\n",
-        "tests/unit/test_staging.py", "test_",
+        "tests/unit/test_staging.py", "test_parts_are_the_skeleton_and_the_buffers",
     ),
 )  # fmt: skip
