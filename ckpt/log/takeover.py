@@ -15,7 +15,7 @@ from typing import Any
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT
 from ckpt.format.records import Kind, lsn_of
-from ckpt.format.segment import HEADER_SIZE, SegmentHeader
+from ckpt.format.segment import HEADER_SIZE, Damage, SegmentHeader
 from ckpt.log.tail import FACTS, Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
 from ckpt.log.view import Extent, LogView, find_extent, read_floor, read_header, scan_log
 from ckpt.protocols import AppendableStorage
@@ -93,7 +93,11 @@ def _check_not_swept(place: Place, tip: _Tip, epoch: int) -> None:
     Sweeps delete upwards: if the segment before the FENCE is still the one that was seen, the slot was never used.
     """
     floor = read_floor(place.storage, place.names, place.key)
-    swept = isinstance(floor, Floor) and floor.slot > tip.slot + 1
+    if isinstance(floor, Damage):
+        # Nobody can tell any more how far sweeps have gone. Whoever has used our slot has gone on behind it.
+        swept = find_extent(place.storage, place.names, place.key).tail > tip.slot + 1
+    else:
+        swept = floor is not None and floor.slot > tip.slot + 1
     if tip.header is not None and tip.slot >= FIRST_SLOT:
         swept = swept or read_header(place.storage, place.names, place.key, tip.slot) != tip.header
     if swept:
