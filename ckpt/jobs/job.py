@@ -49,7 +49,8 @@ class Job(Generic[P, R]):
     ) -> Job[P, R]:
         """The same job with other options for the calls made through it.
 
-        ``run_id`` names the run instead of the digest of its arguments; ``fresh=True`` forgets what was recorded of the
+        ``run_id`` names the run instead of the digest of its arguments, which then have to stay the same
+        (ArgumentsChangedError, unless ``key`` is a function); ``fresh=True`` forgets what was recorded of the
         run and starts again; ``wait`` seconds for a live attempt to end before RunBusyError.
         """
         changed = self._options.changed(
@@ -126,7 +127,7 @@ def job(function: Any = None, /, **options: Any) -> Any:
     ``name``: default module and qualified name. ``store``: a path, URL or ``ckpt.Store`` (default CKPT_STORE, or
     ``.ckpt``). ``every``: when to take checkpoints: ``"1%"`` of the time at most, ``"30s"``, ``"1000it"`` or triggers
     joined with ``|``. ``keep``: how many checkpoints stay. ``key``: the run's id, or a function of the arguments that
-    gives something to digest, for arguments without a stable digest. ``on_code_change``: "resume", "warn", "fail" or
+    gives something to digest, for arguments without a stable digest; under a text they have to stay the same. ``on_code_change``: "resume", "warn", "fail" or
     "fresh". ``recreate``: variables that the code makes again by itself (clients, connections). ``sync``: "always", or
     "interval:1s" to let recorded steps be volatile for that long.
 

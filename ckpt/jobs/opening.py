@@ -37,7 +37,7 @@ class OpenRun:
 
         options = environment.apply(self._options)
         names = RunNames(self._name, options.run_id or "default")
-        attempt = open_attempt(Plan(names, options, environment, {}, "", captures_locals=False))
+        attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
         assert isinstance(attempt, Attempt)
         try:
             attempt.enter()

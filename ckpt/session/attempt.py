@@ -18,7 +18,7 @@ from ckpt.capture import fingerprint
 from ckpt.capture.graph import Graph
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.errors import CkptError, CodeChangedError, Preempted
+from ckpt.errors import ArgumentsChangedError, CkptError, CodeChangedError, Preempted
 from ckpt.format.names import RunNames
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind, Record
@@ -45,13 +45,17 @@ MAX_ATTEMPTS_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments."""
+    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments.
+
+    ``argument_digests`` (hexadecimal, by name) are those that all attempts of the run have to have in common.
+    """
 
     names: RunNames
     options: Options
     environment: Environment
     code: Mapping[str, str]
     arguments: str
+    argument_digests: Mapping[str, str]
     captures_locals: bool
 
 
@@ -113,7 +117,8 @@ class Finished:
 def open_attempt(plan: Plan) -> Attempt | Finished:
     """Take the run over and find where it goes on; or its result, if it finished and is not wanted afresh.
 
-    RunBusyError (a live attempt), CorruptionError and its siblings, CodeChangedError, StorageError.
+    RunBusyError (a live attempt), CorruptionError and its siblings, ArgumentsChangedError, CodeChangedError,
+    StorageError. Nothing was changed if one of the first or ArgumentsChangedError is raised.
     """
     clock = host.SystemClock()
     root = StoreRoot.open(
@@ -123,6 +128,7 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
+        _check_arguments(plan, view)
         finished = _finished(plan, root, view)
         if finished is None:
             return _open(plan, root, lease, holder, view)
@@ -131,6 +137,30 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
         raise
     lease.release()
     return finished
+
+
+def _check_arguments(plan: Plan, view: LogView | None) -> None:
+    """ArgumentsChangedError if what counts of the log was begun with other arguments.
+
+    The earliest record that names arguments decides: the FENCE of an attempt that died before it could start the run
+    afresh, with new arguments, comes behind it.
+    """
+    if view is None or not plan.argument_digests:
+        return
+    began_lsn = history_of(view.records).began_lsn
+    heads = (record.head for record in view.records if record.lsn >= began_lsn)
+    first = next((head for head in heads if head.get("argument_digests")), None)
+    before = first["argument_digests"] if first is not None else {}
+    changed = [name for name, digest in plan.argument_digests.items() if before.get(name, digest) != digest]
+    if first is None or not changed:
+        return
+    raise ArgumentsChangedError(
+        f"the run was started with other values of {', '.join(changed)}: "
+        f"with {first['arguments']}, and now it is called with {plan.arguments}",
+        where=plan.names.address,
+        fix="give it another run_id (or key), or run it afresh: f.options(fresh=True)(...); "
+        "if not all arguments matter, say which ones do: @ckpt.job(key=lambda ...: ...)",
+    )
 
 
 def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | None:
@@ -215,6 +245,7 @@ def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
         "job": plan.names.job,
         "run_id": plan.names.run_id,
         "arguments": plan.arguments,
+        "argument_digests": dict(plan.argument_digests),
         "command": host.command_line(),
         "cwd": os.getcwd(),
         "python": sys.version.split()[0],
