@@ -6,14 +6,15 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
 
 from ckpt import triggers
-from ckpt.errors import OptionError, UnsupportedCodeError
+from ckpt.errors import UnsupportedCodeError
 from ckpt.session import current
-from ckpt.settings import Environment, Options
+from ckpt.settings import Environment, Options, check_names
 
 _OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress"}
+_CALL_OPTIONS = {"run_id", "store", "every", "keep", "fresh", "wait"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,9 +33,12 @@ class Job(Generic[P, R]):
         environment = Environment.read()
         if environment.disabled or current.run_of_thread() is not None or current.in_step() is not None:
             return self.__wrapped__(*args, **kwargs)
+        options = environment.apply(self._options)
+        # A mistake is found before anything is taken over; one of the program's was found at its decoration.
+        triggers.parse(options.every, "every" if options.every is self._options.every else "CKPT_EVERY")
         from ckpt.jobs.calling import call
 
-        result: R = call(self.__wrapped__, environment.apply(self._options), environment, (args, kwargs))
+        result: R = call(self.__wrapped__, options, environment, (args, kwargs))
         return result
 
     def options(
@@ -46,6 +50,7 @@ class Job(Generic[P, R]):
         keep: int | None = None,
         fresh: bool = False,
         wait: float | None = None,
+        **unknown: Never,
     ) -> Job[P, R]:
         """The same job with other options for the calls made through it.
 
@@ -53,6 +58,9 @@ class Job(Generic[P, R]):
         (ArgumentsChangedError, unless ``key`` is a function); ``fresh=True`` forgets what was recorded of the
         run and starts again; ``wait`` seconds for a live attempt to end before RunBusyError.
         """
+        check_names(unknown, _CALL_OPTIONS, "options()")
+        if every is not None:
+            triggers.parse(every)
         changed = self._options.changed(
             run_id=run_id, store=store, every=every, keep=keep, fresh=fresh or None, wait=wait
         )
@@ -133,9 +141,7 @@ def job(function: Any = None, /, **options: Any) -> Any:
 
     Raises UnsupportedCodeError at once for code that cannot be resumed exactly, with the line and the fix.
     """
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise OptionError(f"@ckpt.job has no option {unknown[0]!r}", fix=f"give some of {', '.join(sorted(_OPTIONS))}")
+    check_names(options, _OPTIONS, "@ckpt.job")
     chosen = Options(**options)
     triggers.parse(chosen.every)  # a mistake is found here, and not in the first run
     if function is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import TYPE_CHECKING, Any
 
+from ckpt import triggers
 from ckpt.errors import OptionError
 from ckpt.session import current
 from ckpt.settings import Environment, Options
@@ -36,6 +37,7 @@ class OpenRun:
         from ckpt.session.attempt import Attempt, Plan, open_attempt
 
         options = environment.apply(self._options)
+        triggers.parse(options.every, "every" if options.every is self._options.every else "CKPT_EVERY")
         names = RunNames(self._name, options.run_id or "default")
         attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
         assert isinstance(attempt, Attempt)
@@ -78,6 +80,7 @@ def open_run(
     captured: what has to come back lives in ``run.state(...)``. Entering raises RunBusyError, IntegrityError or
     StorageError; leaving the block normally records the run as finished, durably.
     """
+    triggers.parse(every)  # a mistake is found here, before anything is opened
     return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep))
 
 

@@ -18,6 +18,7 @@ from ckpt.session import current
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, identity_of, scope_of
 from ckpt.session.track import Track
+from ckpt.settings import check_step_options
 
 _OK, _RAISED, _DREW = b"\x00", b"\x01", b"\x02"
 """What an encoded result begins with: a value, an exception, or a value after drawing random numbers."""
@@ -168,6 +169,7 @@ def make_spec(function: Any, options: dict[str, Any]) -> StepSpec:
             f"step {function.__qualname__} is a generator or coroutine function, which has no result to record",
             fix="make it a plain function that returns its result",
         )
+    check_step_options(options)
     given = dict(options)
     name = given.pop("name", None) or getattr(function, "__qualname__", type(function).__qualname__)
     return StepSpec(function, name, **given)
