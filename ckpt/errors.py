@@ -21,6 +21,7 @@
     └── IntegrityError              do not trust what is stored
         ├── CorruptionError         bytes that do not verify; has path and offset
         ├── UntrustedError          signed by nobody, or by a key that the reader does not have
+        ├── RolledBackError         a log that ends before a position that the caller has seen
         └── UnknownFormatError      written by a newer ckpt
 
     Preempted(SystemExit)           not an error: the run was asked to stop, is saved, and wants to be run again
@@ -143,6 +144,14 @@ class CorruptionError(IntegrityError):
 
 class UntrustedError(IntegrityError):
     """Signed by nobody, or with a key that this reader does not have."""
+
+
+class RolledBackError(IntegrityError):
+    """The log ends at ``end``, before ``expected``: a position that the caller has seen before (``expect_at_least``)."""
+
+    def __init__(self, what: str, *, end: str, expected: str, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.end, self.expected = end, expected
 
 
 class UnknownFormatError(IntegrityError):

@@ -14,6 +14,7 @@ from typing import Any
 from ckpt.errors import OptionError
 
 DEFAULT_STORE = ".ckpt"
+DEFAULT_EVERY = "1%"
 ON_CODE_CHANGE = ("resume", "warn", "fail", "fresh")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -32,14 +33,15 @@ def parse_duration(text: str) -> float:
 class Options:
     """Everything that can be chosen for a run.
 
-    ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object; ``keep`` the number of checkpoints
+    ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object (None: CKPT_EVERY, else ``"1%"``); ``keep`` the number of checkpoints
     that stay (>= 1); ``sync`` is ``"always"`` or ``"interval:T"`` (an acknowledged operation may be lost for T);
-    ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once).
+    ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once);
+    ``expect_at_least`` a position of the log ("42.7") that was seen before: a log that ends earlier is refused.
     """
 
     name: str | None = None
     store: Any = None
-    every: Any = "1%"
+    every: Any = None
     keep: int = 2
     key: Callable[..., object] | str | None = None
     on_code_change: str = "warn"
@@ -49,6 +51,7 @@ class Options:
     fresh: bool = False
     wait: float | None = None
     progress: bool | None = None
+    expect_at_least: str | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -130,6 +133,7 @@ class Environment:
     progress: bool
     pulse: str | None
     pulse_every_s: float
+    encrypt: bool = False
 
     @classmethod
     def read(cls) -> Environment:
@@ -142,13 +146,14 @@ class Environment:
             progress=get("CKPT_PROGRESS", "") not in ("", "0"),
             pulse=get("CKPT_PULSE") or None,
             pulse_every_s=float(get("CKPT_PULSE_EVERY") or 1.0),
+            encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
         )
 
-    def apply(self, options: Options, default_every: object = "1%") -> Options:
-        """Fill ``store``, ``every`` and ``progress`` where the program left the defaults."""
+    def apply(self, options: Options) -> Options:
+        """Fill ``store``, ``every`` and ``progress`` where the program says nothing."""
         return replace(
             options,
             store=options.store if options.store is not None else self.store or DEFAULT_STORE,
-            every=self.every if self.every and options.every == default_every else options.every,
+            every=options.every if options.every is not None else self.every or DEFAULT_EVERY,
             progress=options.progress if options.progress is not None else self.progress,
         )

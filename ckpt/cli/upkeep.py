@@ -12,6 +12,7 @@ from ckpt.cli.common import (
     clean_errors,
     complete_address,
     console,
+    expect_option,
     json_option,
     print_json,
     store_options,
@@ -22,15 +23,16 @@ from ckpt.store import Store
 
 @click.command()
 @click.argument("address", required=False, shell_complete=complete_address)
+@expect_option
 @json_option
 @store_options
 @clean_errors
-def verify(store: Store, address: str | None, as_json: bool) -> None:
+def verify(store: Store, address: str | None, expect_at_least: str | None, as_json: bool) -> None:
     """Read and verify every byte that a resume could need, of one run or of all. Status 1 if there is a problem.
 
     A torn end of a log and packs that nothing names are notes: they cost space at most.
     """
-    findings = store.verify(address)
+    findings = store.verify(address, expect_at_least=expect_at_least)
     problems = sum(finding.serious for finding in findings)
     if as_json:
         print_json(findings)

@@ -68,6 +68,14 @@ def lsn_text(lsn: int) -> str:
     return f"{lsn >> 32}.{lsn & _MAX}"
 
 
+def parse_lsn(text: str) -> int:
+    """The inverse of ``lsn_text``. OptionError."""
+    slot, dot, index = text.partition(".")
+    if not (dot and slot.isdecimal() and index.isdecimal() and int(slot) <= _MAX and int(index) <= _MAX):
+        raise OptionError(f"{text!r} is no position in a log", fix="give one as `ckpt show --json` prints it, like 42.7")
+    return lsn_of(int(slot), int(index))
+
+
 def encode_payload(head: Mapping[str, Any], sections: Sequence[Buffer] = ()) -> bytes:
     """The payload of a record. OptionError if the head is not JSON or a part has 4 GiB or more."""
     try:

@@ -37,7 +37,7 @@ class OpenRun:
         from ckpt.session.attempt import Attempt, Plan, open_attempt
 
         options = environment.apply(self._options)
-        triggers.parse(options.every, "every" if options.every is self._options.every else "CKPT_EVERY")
+        triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
         names = RunNames(self._name, options.run_id or "default")
         attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
         assert isinstance(attempt, Attempt)
@@ -71,17 +71,19 @@ def open_run(
     name: str,
     run_id: str | None = None,
     store: Any = None,
-    every: Any = "1%",
+    every: Any = None,
     keep: int = 2,
+    expect_at_least: str | None = None,
 ) -> OpenRun:
     """A named run around a ``with`` block: state that is asked for (``run.state``), marked loops, steps, checkpoints.
 
     ``run_id`` tells several runs of the same name apart (default ``"default"``). The block's local variables are not
-    captured: what has to come back lives in ``run.state(...)``. Entering raises RunBusyError, IntegrityError or
-    StorageError; leaving the block normally records the run as finished, durably.
+    captured: what has to come back lives in ``run.state(...)``. ``expect_at_least``: a ``run.log_position`` that was seen
+    before; RolledBackError if the log now ends earlier. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
-    triggers.parse(every)  # a mistake is found here, before anything is opened
-    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep))
+    if every is not None:
+        triggers.parse(every)  # a mistake is found here, before anything is opened
+    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, expect_at_least=expect_at_least))
 
 
 open_run.__ckpt_marker__ = "run"  # type: ignore[attr-defined]

@@ -10,17 +10,18 @@ From an error nothing is concluded: the slot is read back, and the nonce in its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ckpt.errors import CkptError, FencedError, MissingKeyError, StorageError
 from ckpt.format.keys import DIGEST_SIZE, Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, encode_payload, lsn_of
-from ckpt.format.segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, parse_segment
+from ckpt.format.segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, parse_segment, stored_payload
 from ckpt.log.seals import Seal, seal_head
 from ckpt.log.view import read_header
-from ckpt.protocols import AppendableStorage, AppendFile, Clock, Storage
+from ckpt.protocols import AppendableStorage, AppendFile, Buffer, Clock, Storage
 
 NONCE_SIZE = 16
 _FENCE_ROOM = 1 << 20  # bytes of a segment that are read to describe the attempt that began it
@@ -47,6 +48,10 @@ class Place:
     key: Key
     entropy: Callable[[int], bytes]
     clock: Clock
+
+    def payload(self, kind: Kind, head: Mapping[str, Any], sections: Sequence[Buffer] = ()) -> bytes:
+        """The payload of a record as it is stored. OptionError as for ``encode_payload``."""
+        return stored_payload(self.key, self.names, kind, encode_payload(head, sections), self.entropy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ class Tail:
         self.must_open = True
         slot = self.slot + 1
         head = seal_head([*self.unsealed, self.end], self.floor, self.place.clock.now())
-        seal = Entry(lsn_of(slot, 0), Kind.SEAL, encode_payload(head), durable=False)
+        seal = Entry(lsn_of(slot, 0), Kind.SEAL, self.place.payload(Kind.SEAL, head), durable=False)
         ordered = sorted([*entries, seal], key=lambda entry: entry.lsn)
         segment = new_segment(self.place, slot, self.epoch, ordered)
         self.opening, self.took = segment, entries
@@ -207,7 +212,7 @@ class Tail:
             self.open_next([])
             return lsn_of(self.slot, 0)
         head = seal_head(self.unsealed, self.floor, self.place.clock.now())
-        seal = Entry(lsn_of(self.slot, self.end.records), Kind.SEAL, encode_payload(head), durable=True)
+        seal = Entry(lsn_of(self.slot, self.end.records), Kind.SEAL, self.place.payload(Kind.SEAL, head), durable=True)
         self.append([seal])
         self.unsealed = []
         return seal.lsn

@@ -14,7 +14,7 @@ from typing import Any
 
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT
-from ckpt.format.records import Kind, encode_payload, lsn_of
+from ckpt.format.records import Kind, lsn_of
 from ckpt.format.segment import HEADER_SIZE, SegmentHeader
 from ckpt.log.tail import Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
 from ckpt.log.view import Extent, LogView, find_extent, read_floor, read_header, scan_log
@@ -82,7 +82,8 @@ def _find_tip(place: Place) -> _Tip:
 
 def _fence(place: Place, slot: int, epoch: int, fence: Mapping[str, Any]) -> NewSegment:
     head = {**fence, "attempt": epoch}
-    return new_segment(place, slot, epoch, [Entry(lsn_of(slot, 0), Kind.FENCE, encode_payload(head), durable=True)])
+    payload = place.payload(Kind.FENCE, head)
+    return new_segment(place, slot, epoch, [Entry(lsn_of(slot, 0), Kind.FENCE, payload, durable=True)])
 
 
 def _check_not_swept(place: Place, tip: _Tip, epoch: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from ckpt.errors import CkptError, StorageError, UsageError
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT, RunNames
-from ckpt.format.records import Kind, encode_payload, lsn_of, lsn_slot
+from ckpt.format.records import Kind, lsn_of, lsn_slot
 from ckpt.format.segment import FRAME_OVERHEAD
 from ckpt.log.tail import Entry, Place, Tail
 from ckpt.log.takeover import take_over
@@ -38,7 +38,7 @@ class LogWriter:
         self._lock = threading.Lock()  # guards what is below
         self._pending: list[Entry] = []
         self._pending_bytes = 0
-        self._position = position
+        self._position = self._acknowledged = position
         self._next_lsn = position + 1 if tail.can_append else lsn_of(tail.slot + 1, 1)
         self._dead: CkptError | None = None
         self._swept_to = FIRST_SLOT
@@ -67,6 +67,11 @@ class LogWriter:
         return self._position
 
     @property
+    def acknowledged(self) -> int:
+        """The LSN up to which everything is durable and acknowledged."""
+        return self._acknowledged
+
+    @property
     def segment_bytes(self) -> int:
         """Length of the current segment, for deciding when to rotate."""
         return self._tail.end.length
@@ -79,7 +84,7 @@ class LogWriter:
         ``durable=False`` only queues it, for the next durable append, flush, rotate or close, or until about 1 MiB
         waits. Raises FencedError, StorageError (see the module's docstring) and OptionError (a head that is not JSON).
         """
-        payload = encode_payload(head, sections)
+        payload = self._tail.place.payload(kind, head, sections)
         if self._pending_bytes >= BUFFER_LIMIT:
             self.flush()  # before the record is taken: an append that raises leaves nothing behind
         entry = Entry(0, kind, payload, durable)
@@ -164,6 +169,7 @@ class LogWriter:
             raise
         for entry in batch:
             entry.settled = True
+            self._acknowledged = entry.lsn
 
     def _take(self, rotate: bool) -> tuple[list[Entry], bool]:
         """(all that is queued, whether it opens a new segment). From here on LSNs belong to what comes after it."""

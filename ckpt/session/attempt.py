@@ -27,7 +27,7 @@ from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
-from ckpt.root import StoreRoot
+from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.pulse import Pulse
@@ -117,18 +117,18 @@ class Finished:
 def open_attempt(plan: Plan) -> Attempt | Finished:
     """Take the run over and find where it goes on; or its result, if it finished and is not wanted afresh.
 
-    RunBusyError (a live attempt), CorruptionError and its siblings, ArgumentsChangedError, CodeChangedError,
-    StorageError. Nothing was changed if one of the first or ArgumentsChangedError is raised.
+    RunBusyError (a live attempt), CorruptionError and its siblings (RolledBackError), ArgumentsChangedError,
+    CodeChangedError, StorageError.
     """
     clock = host.SystemClock()
-    root = StoreRoot.open(
-        plan.options.store, key=plan.environment.key, unsigned=_unsigned(plan.options), create=True
-    )
+    root = _open_store(plan)
     holder = Holder.this_process(clock)
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
-        _check_arguments(plan, view)
+        if view is not None:
+            view.expect(plan.options.expect_at_least, plan.names)
+            _check_arguments(plan, view)
         finished = _finished(plan, root, view)
         if finished is None:
             return _open(plan, root, lease, holder, view)
@@ -139,14 +139,12 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     return finished
 
 
-def _check_arguments(plan: Plan, view: LogView | None) -> None:
+def _check_arguments(plan: Plan, view: LogView) -> None:
     """ArgumentsChangedError if what counts of the log was begun with other arguments.
 
     The earliest record that names arguments decides: the FENCE of an attempt that died before it could start the run
     afresh, with new arguments, comes behind it.
     """
-    if view is None or not plan.argument_digests:
-        return
     began_lsn = history_of(view.records).began_lsn
     heads = (record.head for record in view.records if record.lsn >= began_lsn)
     first = next((head for head in heads if head.get("argument_digests")), None)
@@ -181,8 +179,12 @@ def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | N
     return Finished(parts)
 
 
-def _unsigned(options: Options) -> bool:
-    return bool(getattr(options.store, "unsigned", False))
+def _open_store(plan: Plan) -> StoreRoot:
+    """The store of the options: an address, or a ``ckpt.Store``, which knows how it is to be opened."""
+    store, environment = plan.options.store, plan.environment
+    if isinstance(store, OpensRoot):
+        return store.open_root(create=True)
+    return StoreRoot.open(store, key=environment.key, encrypt=environment.encrypt, create=True)
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:

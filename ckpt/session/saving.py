@@ -23,6 +23,9 @@ from ckpt.session.ticker import Chore, Ticker
 RETRY_S = 1.0
 """Shortest pause after a checkpoint that the storage refused."""
 
+BUSY_S = 0.02
+"""How soon a checkpoint that is due looks again for the end of the one in flight."""
+
 RENEW_S = 5.0
 """How often the lease says that this process lives."""
 
@@ -154,6 +157,10 @@ class Saving:
                 f"{events.span_text(after_s)} again; mark the loop around it too (for ... in ckpt.loop(...))"
             )
         self._ticker.due_at(self._services.clock.monotonic() + after_s)
+
+    def look_again_soon(self) -> None:
+        """A checkpoint was due while the one before it was still in flight: a reminder that is used up comes once more."""
+        self._ticker.due_at(self._services.clock.monotonic() + BUSY_S)
 
     def close(self) -> None:
         """End the threads; what is in flight is finished first."""

@@ -92,7 +92,8 @@ class RunInfo:
     """All that is known about one run. ``checkpoints`` are those that the log still holds.
 
     ``alive`` is None where it cannot be known from here: the newest attempt runs, or ran, on another host.
-    ``operations`` counts the recorded operations behind the newest checkpoint.
+    ``operations`` counts the recorded operations behind the newest checkpoint. ``log_position`` is where the log ends
+    ("42.7", "" if it is empty): kept in another place, it can be expected at least (see docs/guarantees.md).
     """
 
     summary: RunSummary
@@ -101,6 +102,7 @@ class RunInfo:
     attempts: tuple[Attempt, ...]
     checkpoints: tuple[Checkpoint, ...]
     operations: int
+    log_position: str
     outcome: Outcome | None
     damages: tuple[Finding, ...]
     torn: tuple[Finding, ...]

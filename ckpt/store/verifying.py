@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt.errors import CorruptionError, UnknownFormatError
+from ckpt.errors import CorruptionError, UnknownFormatError, UntrustedError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.log import LogView, read_log
@@ -15,9 +15,10 @@ from ckpt.store.reading import damage_findings, stored_keys, torn_findings
 from ckpt.store.story import story_of
 
 
-def verify_run(root: StoreRoot, names: RunNames) -> list[Finding]:
-    """Problems first, then notes. UntrustedError, UnknownFormatError (of the log), StorageError."""
+def verify_run(root: StoreRoot, names: RunNames, expect_at_least: str | None = None) -> list[Finding]:
+    """Problems first, then notes. UntrustedError, UnknownFormatError, RolledBackError (of the log), StorageError."""
     view = read_log(root.storage, names, root.key)
+    view.expect(expect_at_least, names)
     problems = damage_findings(names, view.damages)
     wanted: set[str] = set()
     seen: set[bytes] = set()
@@ -60,6 +61,8 @@ def _verify_snapshot(root: StoreRoot, names: RunNames, ref: SnapshotRef, record:
         read_snapshot(ref, root.storage, names, root.key)
     except CorruptionError as error:
         return [_problem(names, error.path, error.offset, f"{error.what} (needed by record {lsn_text(record.lsn)})")]
+    except UntrustedError as error:
+        return [_problem(names, error.where, 0, f"{error.what} (needed by record {lsn_text(record.lsn)})")]
     return []
 
 

@@ -125,7 +125,8 @@ def test_changed_replaces_only_what_was_given() -> None:
         options.changed(keep=0)
 
 
-VARIABLES = ("CKPT_DISABLE", "CKPT_STORE", "CKPT_EVERY", "CKPT_KEY", "CKPT_PROGRESS", "CKPT_PULSE", "CKPT_PULSE_EVERY")
+VARIABLES = ("CKPT_DISABLE", "CKPT_STORE", "CKPT_EVERY", "CKPT_KEY", "CKPT_PROGRESS", "CKPT_PULSE", "CKPT_PULSE_EVERY",
+             "CKPT_ENCRYPT")  # fmt: skip
 
 
 @pytest.fixture
@@ -140,16 +141,16 @@ def test_empty_environment_gives_the_defaults(environment: pytest.MonkeyPatch) -
         for name in VARIABLES if value is not None else ():
             environment.setenv(name, value)
         read = Environment.read()
-        assert read == Environment(False, None, None, None, False, None, 1.0)
+        assert read == Environment(False, None, None, None, False, None, 1.0, False)
         applied = read.apply(Options())
         assert (applied.store, applied.every, applied.progress) == (DEFAULT_STORE, "1%", False)
 
 
 def test_environment_fills_what_the_program_left_out(environment: pytest.MonkeyPatch) -> None:
-    for name, value in zip(VARIABLES, ("1", "s3://b/p", "30s", "k", "1", "pulse", "0.5"), strict=True):
+    for name, value in zip(VARIABLES, ("1", "s3://b/p", "30s", "k", "1", "pulse", "0.5", "1"), strict=True):
         environment.setenv(name, value)
     read = Environment.read()
-    assert read == Environment(True, "s3://b/p", "30s", "k", True, "pulse", 0.5)
+    assert read == Environment(True, "s3://b/p", "30s", "k", True, "pulse", 0.5, True)
     applied = read.apply(Options())
     assert (applied.store, applied.every, applied.progress) == ("s3://b/p", "30s", True)
 
@@ -167,3 +168,11 @@ def test_switches_are_on_unless_empty_or_0(text: str, on: bool, environment: pyt
     environment.setenv("CKPT_PROGRESS", text)
     read = Environment.read()
     assert (read.disabled, read.progress) == (on, on)
+
+
+def test_default_that_the_program_writes_out_is_stronger_than_the_environment(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("CKPT_EVERY", "30s")
+    assert Environment.read().apply(Options(every="1%")).every == "1%"
+    assert Environment.read().apply(Options()).every == "30s"
