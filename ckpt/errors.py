@@ -10,6 +10,7 @@
     │   ├── RunNotFoundError        no such run, or an address that fits several
     │   ├── RunBusyError            another attempt of the run is alive
     │   ├── FencedError             a later attempt took the run over; this one must stop
+    │   ├── ArgumentsChangedError   the run was started with other arguments
     │   ├── CodeChangedError        the job's code is not the code that was checkpointed
     │   ├── InputChangedError       a loop's input is not the input that was consumed
     │   ├── ReplayDivergedError     the re-run code did not reach the recorded resume point
@@ -92,6 +93,10 @@ class FencedError(RunError):
     def __init__(self, what: str, *, successor: str = "", where: str = "", fix: str = "") -> None:
         super().__init__(what, where=where, fix=fix)
         self.successor = successor
+
+
+class ArgumentsChangedError(RunError):
+    """The run, which has its name from ``run_id`` or ``key``, was started with other arguments. Nothing was changed."""
 
 
 class CodeChangedError(RunError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ class Options:
     expect_at_least: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if isinstance(self.recreate, str):
             raise OptionError("recreate is a text", fix=f"write recreate=({self.recreate!r},)")
         if not isinstance(self.keep, int) or self.keep < 1:
@@ -64,6 +65,19 @@ class Options:
         if self.wait is not None and not self.wait >= 0:
             raise OptionError(f"wait={self.wait!r} is not a number of seconds", fix="give 0 or more")
         self.sync_interval_s  # noqa: B018 - validates
+
+    def _check_kinds(self) -> None:
+        is_place = isinstance(self.store, str | os.PathLike | None) or hasattr(self.store, "open_root")
+        if not is_place:
+            raise OptionError(f"store={self.store!r} is no place", fix="give a path, a URL or a ckpt.Store")
+        if self.key is not None and not isinstance(self.key, str) and not callable(self.key):
+            raise OptionError(
+                f"key={self.key!r} identifies no run",
+                fix='give a text (key="mine") or a function of the arguments (key=lambda ...: ...)',
+            )
+        for name in ("name", "run_id"):
+            if not isinstance(getattr(self, name), str | None):
+                raise OptionError(f"{name}={getattr(self, name)!r} is not a text", fix=f'write {name}="..."')
 
     @property
     def sync_interval_s(self) -> float:
@@ -78,6 +92,34 @@ class Options:
     def changed(self, **given: Any) -> Options:
         """A copy with the options that are not None replaced."""
         return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
+    """OptionError for an option of ``of`` (``@ckpt.job``, say) that there is not, naming those that there are."""
+    choices = sorted(known)
+    for name in given:
+        if name not in choices:
+            import difflib
+
+            meant = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, choices, 1))
+            raise OptionError(f"{of} has no option {name!r}{meant}", fix=f"give some of {', '.join(choices)}")
+
+
+STEP_OPTIONS = ("name", "key", "retries", "backoff", "retry_on", "record_errors")
+
+
+def check_step_options(options: Mapping[str, Any]) -> None:
+    """OptionError for what ``ckpt.step`` does not take."""
+    check_names(options, STEP_OPTIONS, "ckpt.step")
+    retries, backoff = options.get("retries", 0), options.get("backoff", 1.0)
+    if not isinstance(retries, int) or retries < 0:
+        raise OptionError(f"retries={retries!r} is not a number of tries", fix="give 0 or more")
+    if not isinstance(backoff, int | float) or not backoff >= 0:
+        raise OptionError(f"backoff={backoff!r} is not a number of seconds", fix="give 0 or more")
+    retry_on = options.get("retry_on", ())
+    for kind in retry_on if isinstance(retry_on, tuple) else (retry_on,):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise OptionError(f"retry_on names {kind!r}, which is no exception", fix="write retry_on=(OSError,)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import TYPE_CHECKING, Any
 
+from ckpt import triggers
 from ckpt.errors import OptionError
 from ckpt.session import current
 from ckpt.settings import Environment, Options
@@ -36,8 +37,9 @@ class OpenRun:
         from ckpt.session.attempt import Attempt, Plan, open_attempt
 
         options = environment.apply(self._options)
+        triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
         names = RunNames(self._name, options.run_id or "default")
-        attempt = open_attempt(Plan(names, options, environment, {}, "", captures_locals=False))
+        attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
         assert isinstance(attempt, Attempt)
         try:
             attempt.enter()
@@ -79,6 +81,8 @@ def open_run(
     captured: what has to come back lives in ``run.state(...)``. ``expect_at_least``: a ``run.log_position`` that was seen
     before; RolledBackError if the log now ends earlier. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
+    if every is not None:
+        triggers.parse(every)  # a mistake is found here, before anything is opened
     return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, expect_at_least=expect_at_least))
 
 

@@ -18,7 +18,7 @@ from ckpt.capture import fingerprint
 from ckpt.capture.graph import Graph
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.errors import CkptError, CodeChangedError, Preempted, StorageError
+from ckpt.errors import ArgumentsChangedError, CkptError, CodeChangedError, Preempted, StorageError
 from ckpt.format.names import RunNames
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind, Record
@@ -45,13 +45,17 @@ MAX_ATTEMPTS_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments."""
+    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments.
+
+    ``argument_digests`` (hexadecimal, by name) are those that all attempts of the run have to have in common.
+    """
 
     names: RunNames
     options: Options
     environment: Environment
     code: Mapping[str, str]
     arguments: str
+    argument_digests: Mapping[str, str]
     captures_locals: bool
 
 
@@ -119,7 +123,8 @@ class Finished:
 def open_attempt(plan: Plan) -> Attempt | Finished:
     """Take the run over and find where it goes on; or its result, if it finished and is not wanted afresh.
 
-    RunBusyError (a live attempt), CorruptionError and its siblings (RolledBackError), CodeChangedError, StorageError.
+    RunBusyError (a live attempt), CorruptionError and its siblings (RolledBackError), ArgumentsChangedError,
+    CodeChangedError, StorageError.
     """
     clock = host.SystemClock()
     root = _open_store(plan)
@@ -129,6 +134,7 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
         if view is not None:
             view.expect(plan.options.expect_at_least, plan.names)
+            _check_arguments(plan, view)
         finished = _finished(plan, root, view)
         if finished is None:
             return _open(plan, root, lease, holder, view)
@@ -137,6 +143,28 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
         raise
     lease.release()
     return finished
+
+
+def _check_arguments(plan: Plan, view: LogView) -> None:
+    """ArgumentsChangedError if what counts of the log was begun with other arguments.
+
+    The earliest record that names arguments decides: the FENCE of an attempt that died before it could start the run
+    afresh, with new arguments, comes behind it.
+    """
+    began_lsn = history_of(view.records).began_lsn
+    heads = (record.head for record in view.records if record.lsn >= began_lsn)
+    first = next((head for head in heads if head.get("argument_digests")), None)
+    before = first["argument_digests"] if first is not None else {}
+    changed = [name for name, digest in plan.argument_digests.items() if before.get(name, digest) != digest]
+    if first is None or not changed:
+        return
+    raise ArgumentsChangedError(
+        f"the run was started with other values of {', '.join(changed)}: "
+        f"with {first['arguments']}, and now it is called with {plan.arguments}",
+        where=plan.names.address,
+        fix="give it another run_id (or key), or run it afresh: f.options(fresh=True)(...); "
+        "if not all arguments matter, say which ones do: @ckpt.job(key=lambda ...: ...)",
+    )
 
 
 def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | None:
@@ -227,6 +255,7 @@ def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
         "job": plan.names.job,
         "run_id": plan.names.run_id,
         "arguments": plan.arguments,
+        "argument_digests": dict(plan.argument_digests),
         "command": host.command_line(),
         "cwd": os.getcwd(),
         "python": sys.version.split()[0],

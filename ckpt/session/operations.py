@@ -19,6 +19,7 @@ from ckpt.session.callee import Callee, callee_of
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, identity_of, scope_of
 from ckpt.session.track import Track
+from ckpt.settings import check_step_options
 
 _OK, _RAISED, _DREW, _DREW_AND_RAISED = b"\x00", b"\x01", b"\x02", b"\x03"
 """What an encoded result begins with: a value or an exception, by itself or with the generators that it moved on."""
@@ -199,4 +200,5 @@ def make_spec(function: Any, options: dict[str, Any]) -> StepSpec:
             f"step {function.__qualname__} is a generator or coroutine function, which has no result to record",
             fix="make it a plain function that returns its result",
         )
+    check_step_options(options)
     return StepSpec(function, **options)

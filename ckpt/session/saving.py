@@ -172,7 +172,8 @@ class Saving:
     def _committed(self, request: Request, lsn: int, packs: frozenset[str], cost_s: float) -> None:
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
-        self._services.trigger.committed(self._pacing.iterations, self._services.clock.monotonic(), cost_s)
+        if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
+            self._services.trigger.committed(self._pacing.iterations, self._services.clock.monotonic(), cost_s)
         self.schedule()
         self._beat(request)
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)

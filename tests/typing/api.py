@@ -51,7 +51,7 @@ def jobs_keep_their_signature() -> None:
     plain()  # type: ignore[call-arg]
     plain(3, sead=4)  # type: ignore[call-arg]
     plain.address("three")  # type: ignore[arg-type]
-    plain.options(frehs=True)  # type: ignore[call-arg]
+    plain.options(frehs=True)  # type: ignore[arg-type]
     with_options([Path()])  # type: ignore[call-arg]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,13 +56,59 @@ def test_wrong_option_is_refused_with_the_fix(wrong: dict[str, Any], said: str) 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"keep": 0}, {"sync": "never"}, {"on_code_change": "stop"}, {"recreate": "client"}], ids=str
-)
+    "wrong",
+    [
+        {"keep": 0}, {"sync": "never"}, {"on_code_change": "stop"}, {"recreate": "client"}, {"store": 3}, {"key": 5},
+        {"name": 7}, {"every": "often"}, {"every": "10"}, {"evry": "1s"},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_wrong_option_of_a_job_is_refused_at_decoration(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         ckpt.job(**wrong)(parse_duration)
     with pytest.raises(OptionError):
         ckpt.job(parse_duration).options(wait=-1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"freh": True}, {"store": 3}, {"every": "often"}, {"run_id": 5}, {"keep": 0}], ids=str
+)
+def test_wrong_option_of_a_call_is_refused_before_the_call(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError) as refused:
+        ckpt.job(parse_duration).options(**wrong)
+    assert next(iter(wrong)) in refused.value.what
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"retrys": 3}, {"retries": -1}, {"retries": 1.5}, {"backoff": "1s"}, {"retry_on": "OSError"}, {"retry_on": (3,)}],
+    ids=str,
+)
+def test_wrong_option_of_a_step_is_refused_at_decoration(wrong: dict[str, Any]) -> None:
+    for decorate in (lambda: ckpt.step(**wrong), lambda: ckpt.step(parse_duration, **wrong)):
+        with pytest.raises(OptionError) as refused:
+            decorate()
+        assert next(iter(wrong)) in refused.value.what
+    if "retrys" in wrong:
+        assert "did you mean retries?" in refused.value.what
+        assert "backoff, key, name, record_errors, retries, retry_on" in refused.value.fix
+
+
+@pytest.mark.parametrize("every", ["nonsense", "often", "10"])
+def test_wrong_ckpt_every_is_named_before_anything_is_taken_over(
+    every: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CKPT_EVERY", every)
+    store = tmp_path / "store"
+    with pytest.raises(OptionError) as of_a_job:
+        ckpt.job(parse_duration).options(store=store)("1s")
+    with pytest.raises(OptionError) as of_a_block, ckpt.open("block", store=store):
+        raise AssertionError("it was opened")
+    for refused in (of_a_job, of_a_block):
+        for words in [f"CKPT_EVERY='{every}'", '"1%"', '"30s"', '"1000it"']:
+            assert words in str(refused.value)
+    assert not store.exists()
 
 
 @pytest.mark.parametrize(("sync", "seconds"), [("always", 0), ("interval:1s", 1), ("interval:250ms", 0.25)])
