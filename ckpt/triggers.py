@@ -6,6 +6,7 @@ A trigger only computes; the session asks it, and a background ticker waits for 
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -116,10 +117,10 @@ class Either(_Combinable):
 
 
 def parse(every: Any) -> Any:
-    """A fresh trigger from a text, or the trigger object itself. OptionError names what is understood."""
+    """A fresh trigger from a text, or a copy of a trigger object: one for each run. OptionError names what is understood."""
     if not isinstance(every, str):
         if all(hasattr(every, name) for name in ("due_in", "committed", "counts_iterations")):
-            return every
+            return copy.deepcopy(every)
         raise OptionError(f"every={every!r} is not a trigger", fix='give "1%", "30s", "1000it" or a ckpt.triggers object')
     text = every.replace(" ", "")
     if "|" in text:
