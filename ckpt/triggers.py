@@ -14,6 +14,7 @@ second. (The checkpoint at a job's entry, before any loop, belongs to the first:
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -135,11 +136,11 @@ class Either(_Combinable):
 
 
 def parse(every: Any, name: str = "every") -> Any:
-    """A fresh trigger from a text, or the trigger object itself. OptionError, which calls it ``name``, says what is
-    understood."""
+    """A fresh trigger from a text, or a copy of a trigger object: one for each run. OptionError, which calls it ``name``,
+    says what is understood."""
     if not isinstance(every, str):
         if all(hasattr(every, member) for member in ("due_in", "committed", "counts_iterations")):
-            return every
+            return copy.deepcopy(every)
         raise OptionError(f"{name}={every!r} is not a trigger", fix=f"give {FORMS}, or a ckpt.triggers object")
     text = every.replace(" ", "")
     if "|" in text:

@@ -75,7 +75,7 @@ class Saving:
         self._checkpointer = Checkpointer(
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
-        self._ticker = Ticker(attention, services.clock, self._chores())
+        self._ticker = Ticker(attention, services.clock, self._chores(), postpone)
 
     def _chores(self) -> list[Chore]:
         chores = [Chore(RENEW_S, self._renew_lease)]
