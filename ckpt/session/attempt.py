@@ -241,7 +241,8 @@ def _services(
     _report_torn(view)
 
     def read(ref: SnapshotRef) -> list[Any]:
-        return read_snapshot(ref, root.storage, names, key)
+        with log.unless_overtaken():  # before an older checkpoint is taken for the newest good one
+            return read_snapshot(ref, root.storage, names, key)
 
     resume: ResumePoint | None = None
     # A job that finished is only opened to be run afresh: its checkpoints are gone.

@@ -73,7 +73,7 @@ class Attempt:
 
     def _recover(self, view: LogView) -> None:
         history = history_of(view.records)
-        point = find_resume_point(view, history, NAMES, lambda ref: read_snapshot(ref, self.port, NAMES, KEY))
+        point = find_resume_point(view, history, NAMES, self._read)
         if point is None:
             later = results_since_start(history)
         else:
@@ -87,6 +87,10 @@ class Attempt:
             KeptCheckpoint(one.lsn, int(one.head["covers"]), _packs(one.sections))
             for one in history.checkpoints[-KEEP:]
         ])
+
+    def _read(self, ref: SnapshotRef) -> list[Any]:
+        with self.log.unless_overtaken():
+            return [*read_snapshot(ref, self.port, NAMES, KEY)]
 
     # -- what a job does ------------------------------------------------------------------------------------
 
