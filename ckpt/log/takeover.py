@@ -93,13 +93,13 @@ def _check_not_swept(place: Place, tip: _Tip, epoch: int) -> None:
     Sweeps delete upwards: if the segment before the FENCE is still the one that was seen, the slot was never used.
     """
     floor = read_floor(place.storage, place.names, place.key)
-    if isinstance(floor, Damage):
-        # Nobody can tell any more how far sweeps have gone. Whoever has used our slot has gone on behind it.
-        swept = find_extent(place.storage, place.names, place.key).tail > tip.slot + 1
-    else:
-        swept = floor is not None and floor.slot > tip.slot + 1
-    if tip.header is not None and tip.slot >= FIRST_SLOT:
+    swept = isinstance(floor, Floor) and floor.slot > tip.slot + 1
+    if tip.header is not None:
         swept = swept or read_header(place.storage, place.names, place.key, tip.slot) != tip.header
+    if tip.header is None or isinstance(floor, Damage):
+        # Nothing was seen that a sweep would have deleted, or nobody can tell any more how far sweeps have gone (a stalled
+        # attempt may have put an old floor back, too). But whoever has used our slot has gone on behind it.
+        swept = swept or find_extent(place.storage, place.names, place.key).tail > tip.slot + 1
     if swept:
         raise fenced(place, epoch, tip.slot + 2)
 
