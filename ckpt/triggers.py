@@ -40,12 +40,14 @@ class Budget(_Combinable):
         self._last_s = -math.inf
         self._mean_s = 0.0
 
-    @property
-    def counts_iterations(self) -> bool:
-        return False
+    def iterations_left(self, iterations: int) -> float:
+        return math.inf
 
     def due_in(self, iterations: int, now_s: float) -> float:
         return self._last_s + max(MIN_INTERVAL_S, self._mean_s / self.fraction) - now_s
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        """Timed from its commit: only then its cost is known."""
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
         self._mean_s = max(cost_s, 0.7 * self._mean_s + 0.3 * cost_s)
@@ -63,15 +65,17 @@ class Every(_Combinable):
         self.seconds = seconds
         self._last_s = -math.inf
 
-    @property
-    def counts_iterations(self) -> bool:
-        return False
+    def iterations_left(self, iterations: int) -> float:
+        return math.inf
 
     def due_in(self, iterations: int, now_s: float) -> float:
         return self._last_s + self.seconds - now_s
 
-    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+    def taken(self, iterations: int, now_s: float) -> None:
         self._last_s = now_s
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        """Timed from when it was taken, whatever it cost."""
 
 
 class Iterations(_Combinable):
@@ -85,15 +89,17 @@ class Iterations(_Combinable):
         self.count = count
         self._last = -count
 
-    @property
-    def counts_iterations(self) -> bool:
-        return True
+    def iterations_left(self, iterations: int) -> float:
+        return self._last + self.count - iterations
 
     def due_in(self, iterations: int, now_s: float) -> float:
-        return 0.0 if iterations - self._last >= self.count else math.inf
+        return 0.0 if self.iterations_left(iterations) <= 0 else math.inf
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        self._last = iterations
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
-        self._last = iterations
+        """Counted from where it was taken, whatever it cost."""
 
 
 class Either(_Combinable):
@@ -104,12 +110,15 @@ class Either(_Combinable):
     def __init__(self, first: Any, second: Any) -> None:
         self._first, self._second = parse(first), parse(second)
 
-    @property
-    def counts_iterations(self) -> bool:
-        return bool(self._first.counts_iterations or self._second.counts_iterations)
+    def iterations_left(self, iterations: int) -> float:
+        return float(min(self._first.iterations_left(iterations), self._second.iterations_left(iterations)))
 
     def due_in(self, iterations: int, now_s: float) -> float:
         return float(min(self._first.due_in(iterations, now_s), self._second.due_in(iterations, now_s)))
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        self._first.taken(iterations, now_s)
+        self._second.taken(iterations, now_s)
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
         self._first.committed(iterations, now_s, cost_s)
@@ -119,7 +128,7 @@ class Either(_Combinable):
 def parse(every: Any) -> Any:
     """A fresh trigger from a text, or a copy of a trigger object: one for each run. OptionError names what is understood."""
     if not isinstance(every, str):
-        if all(hasattr(every, name) for name in ("due_in", "committed", "counts_iterations")):
+        if all(hasattr(every, name) for name in ("iterations_left", "due_in", "taken", "committed")):
             return copy.deepcopy(every)
         raise OptionError(f"every={every!r} is not a trigger", fix='give "1%", "30s", "1000it" or a ckpt.triggers object')
     text = every.replace(" ", "")

@@ -39,6 +39,9 @@ class Conductor(Protocol):
     def kept(self, state: int) -> Kept:
         """That snapshot, as something that later checkpoints can name again."""
 
+    def count(self, node: Node) -> None:
+        """``node`` has passed iterations that may have to be counted."""
+
     def postpone(self, error: Exception) -> None:
         """Raise ``error`` at the next safe point that can raise."""
 

@@ -255,7 +255,7 @@ class Track:
 
     def _arrived(self) -> None:
         for node in self.active:
-            node.plan = None
+            node.plan, node.counted = None, node.index  # triggers begin to count here
         self.replaying = False
         self._conductor.replayed()
 
@@ -271,6 +271,7 @@ class Track:
             self._replay_iteration(node)
             return
         frame = frames.user_frame(frames.caller(1))
+        self._conductor.count(node)
         self._conductor.passed(node, frame, "iteration")
         if node.children and (node.keyed is not None or any(child.forgot for child in node.children)):
             # Steps of this iteration could not be replayed any more, or its items may come in another order next time:
@@ -343,6 +344,8 @@ class Track:
             self.active.pop().status = "live"
         self.active.pop()
         node.plan = None
+        if not self.replaying:
+            self._conductor.count(node)
         if node.progress is not None:
             node.progress.stop()
 
