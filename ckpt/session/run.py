@@ -262,8 +262,10 @@ class Run:
         assert self._stop is not None
         raise Preempted(self._stop)
 
-    def preempt_if_asked(self) -> None:
-        """While replaying nothing new has to be saved: stop at once."""
+    def replaying(self) -> None:
+        if "pulse" in self.attention:
+            self.attention.remove("pulse")
+            self._pulse()
         if self._stop is not None and self.track.replaying:
             self._end_preempted()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.capture_support import attempt
+from unit.capture_support import attempt, tick
 from unit.log_doubles import KEY, NAMES, SimDisk, take_over
 from unit.retention_support import Kit, big
 
@@ -211,6 +211,7 @@ SEEN: list[int] = []
 def troubled(trouble: str) -> Any:
     total = []
     for i in ckpt.loop(range(8)):
+        tick()  # every safe point has its checkpoint
         total.append(i)
         SEEN.append(i)
         if i == 2 and trouble == "full":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import ckpt
 from ckpt.errors import CodeChangedError, OptionError
 from ckpt.log import LogWriter
 from ckpt.session.pulse import Pulse
+from ckpt.session.run import Run
 from ckpt.session.signals import StopSignals
 from ckpt.settings import Environment
 from ckpt.store import Store
@@ -201,3 +203,44 @@ def test_attempt_takes_time_and_entropy_from_its_plan(scratch: Path) -> None:
         run.begin()
     assert drawn
     assert [one.last_activity for one in Store(scratch).list()] == [86400.0]
+
+
+def slow_items(count: int) -> Iterator[int]:
+    for i in range(count):
+        time.sleep(0.003)
+        yield i
+
+
+LEFT = {"at": 20}
+
+
+def fed() -> int:
+    for i in ckpt.loop(slow_items(24)):
+        ckpt.current_run()._saving.wait_idle()  # type: ignore[union-attr]
+        if i == LEFT["at"]:
+            raise KeyError(i)
+    return 0
+
+
+def test_life_is_shown_while_input_is_consumed_again(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scratch / "pulse").touch()
+    monkeypatch.setenv("CKPT_PULSE", str(scratch / "pulse"))
+    monkeypatch.setenv("CKPT_PULSE_EVERY", "0.001")
+    job = ckpt.job(key="fed", name="fed", every="1it")(fed).options(store=str(scratch / "store"))
+    LEFT["at"] = 20
+    with pytest.raises(KeyError):
+        job()
+    LEFT["at"] = 21
+    while_replaying: list[bool] = []
+    beat = Run._beat
+
+    def noted(self: Run) -> None:
+        while_replaying.append(self.track.replaying)
+        beat(self)
+
+    monkeypatch.setattr(Run, "_beat", noted)
+    with pytest.raises(KeyError):
+        job()
+    assert True in while_replaying
