@@ -204,7 +204,7 @@ def _let_go(log: LogWriter) -> None:
         events.say(f"the log could not be closed: {trouble}")
 
 
-def _services(  # noqa: PLR0913 - what an attempt is made of
+def _services(
     plan: Plan, root: StoreRoot, lease: HeldLease, log: LogWriter, view: LogView, facts: dict[str, Any]
 ) -> Services:
     """Recover: where the run goes on, and everything that it works with from there."""

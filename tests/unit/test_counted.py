@@ -71,7 +71,7 @@ def run(store: Path, every: Any, *arguments: Any) -> None:
 
 def test_counted_checkpoints_are_taken_where_they_are_due_and_do_not_drift(scratch: Path) -> None:
     run(scratch, "100it", 1050, 0, 50)
-    assert AT == list(range(100, 1001, 100))
+    assert list(range(100, 1001, 100)) == AT
 
 
 def test_each_counted_checkpoint_is_taken_once_while_the_storage_is_slow(

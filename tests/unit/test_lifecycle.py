@@ -19,6 +19,8 @@ from ckpt.session.run import Run
 from ckpt.session.signals import StopSignals
 from ckpt.settings import Environment
 from ckpt.store import Store
+from ckpt.supervisor import _Pulse
+from ckpt.testing import FakeClock
 
 LIMIT_S = 20
 
@@ -58,7 +60,7 @@ def job_with(body: int) -> Any:
         "def grow(dies):\n    total = 0\n    for i in ckpt.loop(range(4)):\n"
         f"        total += {body}\n        if dies and i == 2: raise KeyError(i)\n    return total\n"
     )
-    exec(compile(source, "lifecycle_job.py", "exec"), scope)
+    exec(compile(source, "lifecycle_job.py", "exec"), scope)  # noqa: S102 - the same job with other code
     return ckpt.job(key="grow", name="grow", on_code_change="fail")(scope["grow"])
 
 
@@ -244,3 +246,13 @@ def test_life_is_shown_while_input_is_consumed_again(
     with pytest.raises(KeyError):
         job()
     assert True in while_replaying
+
+
+def test_pulse_file_that_was_deleted_is_made_again_and_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    pulse = _Pulse(tmp_path / "folder" / "pulse", FakeClock())
+    pulse.path.unlink()
+    pulse.path.parent.rmdir()
+    assert not pulse.progressed
+    assert pulse.silence_s() == 0.0, "a file that was made again is no silence"
+    Pulse(str(pulse.path)).beat(3)
+    assert pulse.progressed
