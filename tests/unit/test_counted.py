@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_each_counted_checkpoint_is_taken_once_while_the_storage_is_slow(
     monkeypatch.setattr(SnapshotWriter, "write", slow)
     run(scratch, "100it", 500, 0.001)
     assert AT[0] == 100
-    assert all(later - earlier >= 100 for earlier, later in zip(AT, AT[1:], strict=False)), AT
+    assert all(later - earlier >= 100 for earlier, later in itertools.pairwise(AT)), AT
     assert len(AT) >= 2
 
 
