@@ -21,6 +21,7 @@ def settle() -> None:
     run = ckpt.current_run()
     if run is not None and "it" in os.environ.get("CKPT_EVERY", ""):
         run._saving.wait_idle()
+        run.attention.append("settled")  # the loop comes by
 
 
 def tick() -> None:
