@@ -35,13 +35,15 @@ class Request:
     """A checkpoint to be made durable.
 
     ``head`` is the CHECKPOINT record's head but for the fields that only writing can tell; ``states`` are named by
-    number in its path; ``results`` holds the recorded step results that re-execution can still ask for.
+    number in its path; ``results`` holds the recorded step results that re-execution can still ask for;
+    ``iterations`` is where it was taken, as the trigger counts.
     """
 
     head: dict[str, Any]
     states: Sequence[Kept]
     results: Kept
     stall_s: float
+    iterations: int = 0
     done: threading.Event = field(default_factory=threading.Event)
     error: CkptError | None = None
 

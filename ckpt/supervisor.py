@@ -123,10 +123,14 @@ class _Pulse:
 
     def reset(self) -> None:
         """Begin a new attempt: nothing shown, no silence yet."""
-        self.path.write_text("")
+        self._make()
         self._seen = self.path.stat().st_mtime_ns
         self._last_s = self._clock.monotonic()
         self._silent_s = 0.0
+
+    def _make(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("")
 
     def silence_s(self) -> float:
         """Seconds of silence while the supervisor was watching.
@@ -135,7 +139,11 @@ class _Pulse:
         supervisor itself stood still (a suspended or frozen machine) counts as a second at most.
         """
         now_s = self._clock.monotonic()
-        seen = self.path.stat().st_mtime_ns
+        try:
+            seen = self.path.stat().st_mtime_ns
+        except FileNotFoundError:  # somebody cleaned up: the job could not have shown anything meanwhile
+            self._make()
+            seen = self.path.stat().st_mtime_ns
         if seen != self._seen:
             self._seen, self._silent_s = seen, 0.0
         else:
@@ -145,7 +153,10 @@ class _Pulse:
 
     @property
     def progressed(self) -> bool:
-        text = self.path.read_text().strip()
+        try:
+            text = self.path.read_text().strip()
+        except FileNotFoundError:
+            return False  # nothing is known
         return text.isdecimal() and int(text) > 0
 
 

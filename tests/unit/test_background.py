@@ -107,7 +107,6 @@ def test_hook_that_raises_ends_the_job_at_its_next_safe_point_and_keeps_the_chec
 ) -> None:
     with pytest.raises(CkptError, match="checkpoint 2 is stored"), ckpt.open("hooked", store=str(scratch)) as run:  # noqa: PT012
         run.checkpoint()
-        run.checkpoint()
     assert hook == ["checkpoint"]
     (info,) = Store(scratch).list()
     assert info.checkpoints >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import ckpt
 from ckpt.errors import CodeChangedError, OptionError
 from ckpt.log import LogWriter
 from ckpt.session.pulse import Pulse
+from ckpt.session.run import Run
 from ckpt.session.signals import StopSignals
 from ckpt.settings import Environment
 from ckpt.store import Store
+from ckpt.supervisor import _Pulse
+from ckpt.testing import FakeClock
 
 LIMIT_S = 20
 
@@ -56,7 +60,7 @@ def job_with(body: int) -> Any:
         "def grow(dies):\n    total = 0\n    for i in ckpt.loop(range(4)):\n"
         f"        total += {body}\n        if dies and i == 2: raise KeyError(i)\n    return total\n"
     )
-    exec(compile(source, "lifecycle_job.py", "exec"), scope)  # noqa: S102 - a job without source
+    exec(compile(source, "lifecycle_job.py", "exec"), scope)  # noqa: S102 - the same job with other code
     return ckpt.job(key="grow", name="grow", on_code_change="fail")(scope["grow"])
 
 
@@ -201,3 +205,54 @@ def test_attempt_takes_time_and_entropy_from_its_plan(scratch: Path) -> None:
         run.begin()
     assert drawn
     assert [one.last_activity for one in Store(scratch).list()] == [86400.0]
+
+
+def slow_items(count: int) -> Iterator[int]:
+    for i in range(count):
+        time.sleep(0.003)
+        yield i
+
+
+LEFT = {"at": 20}
+
+
+def fed() -> int:
+    for i in ckpt.loop(slow_items(24)):
+        ckpt.current_run()._saving.wait_idle()  # type: ignore[union-attr]
+        if i == LEFT["at"]:
+            raise KeyError(i)
+    return 0
+
+
+def test_life_is_shown_while_input_is_consumed_again(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scratch / "pulse").touch()
+    monkeypatch.setenv("CKPT_PULSE", str(scratch / "pulse"))
+    monkeypatch.setenv("CKPT_PULSE_EVERY", "0.001")
+    job = ckpt.job(key="fed", name="fed", every="1it")(fed).options(store=str(scratch / "store"))
+    LEFT["at"] = 20
+    with pytest.raises(KeyError):
+        job()
+    LEFT["at"] = 21
+    while_replaying: list[bool] = []
+    beat = Run._beat
+
+    def noted(self: Run) -> None:
+        while_replaying.append(self.track.replaying)
+        beat(self)
+
+    monkeypatch.setattr(Run, "_beat", noted)
+    with pytest.raises(KeyError):
+        job()
+    assert True in while_replaying
+
+
+def test_pulse_file_that_was_deleted_is_made_again_and_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    pulse = _Pulse(tmp_path / "folder" / "pulse", FakeClock())
+    pulse.path.unlink()
+    pulse.path.parent.rmdir()
+    assert not pulse.progressed
+    assert pulse.silence_s() == 0.0, "a file that was made again is no silence"
+    Pulse(str(pulse.path)).beat(3)
+    assert pulse.progressed
