@@ -105,7 +105,7 @@ def hook() -> Iterator[list[str]]:
 def test_hook_that_raises_ends_the_job_at_its_next_safe_point_and_keeps_the_checkpoint(
     scratch: Path, hook: list[str]
 ) -> None:
-    with pytest.raises(CkptError, match="checkpoint 2 is stored"), ckpt.open("hooked", store=str(scratch)) as run:  # noqa: PT012
+    with pytest.raises(CkptError, match="checkpoint 2 is stored"), ckpt.open("hooked", store=str(scratch)) as run:
         run.checkpoint()
     assert hook == ["checkpoint"]
     (info,) = Store(scratch).list()
