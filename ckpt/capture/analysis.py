@@ -15,7 +15,7 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ckpt.capture.held import Path, paths_in
+from ckpt.capture.held import Path, paths_in, walked
 from ckpt.capture.names import MARKED, UNKNOWN, Named, Names, marker_kind, member, own_module
 from ckpt.capture.source import COMPREHENSIONS, Scope, Source, nested_scopes, own_nodes
 from ckpt.errors import UnsupportedCodeError
@@ -87,6 +87,7 @@ class Analysis:
                 mentioned = list(parent.items)
             elif isinstance(parent, ast.For) and child in parent.body and not self._is_marked(parent.iter, self.scope):
                 mentioned = [parent.iter]
+                found.update(dict.fromkeys(walked(parent.iter)))
             elif operands and isinstance(child, ast.expr) and isinstance(parent, ast.stmt):
                 mentioned = [child, *getattr(parent, "targets", ()), *filter(None, [getattr(parent, "target", None)])]
             for tree in mentioned:

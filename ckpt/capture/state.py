@@ -10,7 +10,7 @@ from typing import Any
 
 from ckpt.capture import explain, frames
 from ckpt.capture.graph import Graph
-from ckpt.capture.held import Path, resolve
+from ckpt.capture.held import Path, first_by_value, is_spent, kept_by_walking, resolve, text_of
 from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.rebuild import Scene, find_global
 from ckpt.capture.slots import slot_names
@@ -81,7 +81,33 @@ class StateCapture:
             _find_globals(frame, scene, self._visible)
             if frame.f_code.co_flags & _GENERATOR_FLAGS:
                 scene.remade |= _generators_of(frame, scene)
+        self._refuse_walked(scene, held)
         return scene
+
+    def _refuse_walked(self, scene: Scene, held: Held) -> None:
+        """The iterator of an unmarked loop goes on with the objects that the re-run code made; those that come back as
+        others, or are used up by it, would be torn from the variables that name them."""
+
+        def in_place(value: Any) -> bool:
+            known = (scene.held, scene.remade, scene.recreated, scene.globals)
+            return self._visible.number(value) is not None or any(id(value) in one for one in known)
+
+        for number, path in ((number, path) for number, paths in enumerate(held) for path in paths):
+            if path[-1][0] != "walked":
+                continue
+            value = resolve(path, scene.locals[number])
+            if path[0] in self._recreate or id(value) in scene.remade or id(value) in scene.recreated:
+                continue
+            culprit = value if is_spent(value) else first_by_value(kept_by_walking(value, path[-1][1]), in_place)
+            if culprit is not None:
+                frame = scene.frames[number]
+                raise UncapturableError(
+                    f"an unmarked loop around the marked one goes through a {type(culprit).__name__} of it, which comes "
+                    "back as another object",
+                    where=f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno}), "
+                    f"variable {text_of(path)}",
+                    fix="mark that loop, too: for ... in ckpt.loop(...)",
+                )
 
     def _find_recreated(self, path: str, scene: Scene) -> None:
         first, *rest = path.split(".")
