@@ -87,7 +87,7 @@ class Analysis:
                 mentioned = list(parent.items)
             elif isinstance(parent, ast.For) and child in parent.body and not self._is_marked(parent.iter, self.scope):
                 mentioned = [parent.iter]
-                found.update(dict.fromkeys(walked(parent.iter)))
+                found.update(dict.fromkeys(_walked_by(parent)))
             elif operands and isinstance(child, ast.expr) and isinstance(parent, ast.stmt):
                 mentioned = [child, *getattr(parent, "targets", ()), *filter(None, [getattr(parent, "target", None)])]
             for tree in mentioned:
@@ -289,6 +289,17 @@ def use_of(callee: object, method: str) -> str:
 
 def _plain(target: ast.expr) -> bool:
     return not isinstance(target, ast.Tuple | ast.List | ast.Starred)
+
+
+def _walked_by(statement: ast.For) -> Iterator[Path]:
+    """What the unmarked loop holds on to; a name that its body gives to another object says so."""
+    grown = {id(node.target) for node in _inside(statement) if isinstance(node, ast.AugAssign)}
+    bound = {
+        node.id for node in _inside(statement)
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load) and id(node) not in grown
+    }  # fmt: skip
+    for path in walked(statement.iter):
+        yield (path[0], ("walked", "rebound")) if len(path) == 2 and path[0] in bound else path
 
 
 def _statement(source: Source, node: ast.AST) -> ast.AST:

@@ -79,7 +79,7 @@ def walked(tree: ast.AST, how: str = "itself") -> Iterator[Path]:
     """The paths in the iterable of an unmarked loop, each with what the interpreter holds on to while that loop runs:
 
     ``("walked", "itself")`` the object, ``"items"`` its items (or keys), ``"values"`` a dictionary's values, too, ``"all"``
-    whatever it leads to.
+    whatever it leads to. (The caller adds ``"rebound"``: the name will mean another object while the loop runs.)
     """
     path = _path(tree)
     if path is not None:
@@ -122,6 +122,8 @@ def _more(how: str, least: str) -> str:
 def kept_by_walking(value: Any, how: str) -> list[Any]:
     """What an unmarked loop over (something made of) ``value`` holds on to, besides ``value`` itself where that is put
     back in place and read on from."""
+    if how == "rebound":
+        return [value, *kept_by_walking(value, "all")]
     if isinstance(value, str | bytes | range):
         return []
     if isinstance(value, dict):

@@ -98,12 +98,14 @@ class StateCapture:
             value = resolve(path, scene.locals[number])
             if path[0] in self._recreate or id(value) in scene.remade or id(value) in scene.recreated:
                 continue
+            if path[-1][1] == "rebound":
+                scene.held.pop(id(value), None)
             culprit = value if is_spent(value) else first_by_value(kept_by_walking(value, path[-1][1]), in_place)
             if culprit is not None:
                 frame = scene.frames[number]
                 raise UncapturableError(
-                    f"an unmarked loop around the marked one goes through a {type(culprit).__name__} of it, which comes "
-                    "back as another object",
+                    f"an unmarked loop around the marked one goes through a {type(culprit).__name__} of it, which would "
+                    "come back as another object",
                     where=f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno}), "
                     f"variable {text_of(path)}",
                     fix="mark that loop, too: for ... in ckpt.loop(...)",

@@ -268,7 +268,18 @@ def walks_what_a_function_found() -> Any:
     return rows
 
 
-WALKED = (walks_a_copy, walks_a_tuple, walks_sorted_values, walks_an_iterator, walks_what_a_function_found)
+@ckpt.job(key="1")
+def rebinds_what_it_walks() -> Any:
+    rows, seen = [1, 2, 3], []
+    for row in rows:
+        for _ in ckpt.loop(range(2)):
+            rows = [9, 9, 9, 9]
+            seen.append(row)
+            tick()
+    return rows, seen
+
+
+WALKED = (rebinds_what_it_walks, walks_a_copy, walks_a_tuple, walks_sorted_values, walks_an_iterator, walks_what_a_function_found)
 
 
 @pytest.mark.parametrize("job", WALKED, ids=lambda job: job.__wrapped__.__name__)
