@@ -35,6 +35,10 @@ class Source(Protocol):
     """Whether nobody but the loop refers to it, and it is a sequence."""
 
     @property
+    def moved(self) -> bool:
+        """Whether its items may have left their places since it was given: the job made it longer or shorter."""
+
+    @property
     def length(self) -> int | None:
         """Number of items if known."""
 
@@ -60,11 +64,16 @@ class IndexedSource:
 
     def __init__(self, iterable: Any, *, private: bool) -> None:
         self.iterable, self.private = iterable, private
+        self._given_length = len(iterable)
         self.travels = not (private and _items_are_immutable(iterable))
 
     @property
     def length(self) -> int | None:
         return len(self.iterable)
+
+    @property
+    def moved(self) -> bool:
+        return len(self.iterable) != self._given_length
 
     def saved(self) -> Any:
         return self.iterable if self.travels else None
@@ -111,6 +120,7 @@ class TravellingSource:
     begins = "written"
     remade = False
     private = False
+    moved = False
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
@@ -145,6 +155,7 @@ class IteratorSource:
     begins = "written"
     remade = False
     private = False
+    moved = False
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
@@ -212,6 +223,7 @@ class ConsumedSource:
     begins = "first"
     remade = True
     private = False
+    moved = False
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
@@ -267,6 +279,7 @@ class StatefulSource:
     begins = "loaded"
     remade = True
     private = False
+    moved = False
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
@@ -293,6 +306,7 @@ class FileSource:
     begins = "loaded"
     remade = False
     private = False
+    moved = False
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
