@@ -20,7 +20,8 @@ from ckpt.capture.visible import attribute_of, kind_of, lead_to
 Path = tuple[Any, ...]
 """A variable's name, then accesses: ("attribute", name), ("item", constant) or ("item of", variable).
 
-``("walked", how)`` at the end: an unmarked loop goes through what it leads to (see ``walked``)."""
+``("walked", how)`` at the end: an unmarked loop goes through what it leads to (see ``walked``). ``("given", how)``: a
+function written in C was given it, or it is an operand of a half-evaluated expression (see ``given``)."""
 
 _MISSING: Any = object()
 
@@ -55,7 +56,7 @@ def resolve(path: Path, variables: Mapping[str, Any]) -> Any:
     """The object at ``path``, or None where there is none. Runs no code of the user's (no properties)."""
     value: Any = variables.get(path[0])
     for kind, what in path[1:]:
-        if kind == "walked":
+        if kind in ("walked", "given"):
             continue
         if kind == "attribute":
             value = attribute_of(value, what)
@@ -115,6 +116,44 @@ def _walked_call(call: ast.Call, how: str) -> Iterator[Path]:
             yield (*one, ("walked", "all"))
 
 
+def given(tree: ast.AST) -> Iterator[Path]:
+    """The paths in an argument of a function written in C, which may hold on to items and iterators of it."""
+    parts = [one.iter for one in tree.generators] if isinstance(tree, ast.GeneratorExp) else [tree]
+    for path in (path for part in parts for path in walked(part, "items")):
+        yield (*path[:-1], ("given", path[-1][1]))
+
+
+def emptied(call: ast.Call) -> Iterator[Path]:
+    """The list that is sorted in place by ``call``: it is empty until that is done, and its items are nowhere to be seen."""
+    path = _path(call.func.value) if isinstance(call.func, ast.Attribute) and call.func.attr == "sort" else None
+    if path is not None:
+        yield (*path, ("given", "emptied"))
+
+
+def beside(tree: ast.AST) -> Iterator[Path]:
+    """The paths in an operand whose value waits for another operand of the same expression."""
+    path = _path(tree)
+    if path is not None:
+        yield (*path, ("given", "operand"))
+        return
+    found = walked(tree.value, "items") if isinstance(tree, ast.Attribute | ast.Subscript) else walked(tree)
+    for path in found:
+        yield (*path[:-1], ("given", path[-1][1]))
+
+
+def operands_before(parent: ast.AST, child: ast.AST) -> list[ast.AST]:
+    """The operands of the expression (or assignment) ``parent`` that are evaluated, and kept, before ``child`` is."""
+    if isinstance(parent, ast.AugAssign):
+        return [parent.target]
+    if not isinstance(parent, _KEEP_OPERANDS):
+        return []
+    parts = list(ast.iter_child_nodes(parent))
+    return [part for part in parts[: parts.index(child)] if isinstance(part, ast.expr | ast.keyword)]
+
+
+_KEEP_OPERANDS = (ast.Call, ast.BinOp, ast.Compare, ast.Subscript, ast.List, ast.Tuple, ast.Set, ast.Dict)
+
+
 def _more(how: str, least: str) -> str:
     return least if how == "itself" else how
 
@@ -124,6 +163,8 @@ def kept_by_walking(value: Any, how: str) -> list[Any]:
     back in place and read on from."""
     if how == "rebound":
         return [value, *kept_by_walking(value, "all")]
+    if how == "operand" and kind_of(value) is not None:
+        return []
     if isinstance(value, str | bytes | range):
         return []
     if isinstance(value, dict):
