@@ -39,7 +39,7 @@ def base_mark(source: Source | None, index: int, last: Any) -> Mark | None:
     list is as it was made until it is handed out. Where the job has moved the items of its input, nothing is where an
     input that was made again has it.
     """
-    if index > 0 and _is_immutable(last):
+    if index > 0 and is_immutable(last):
         return item_mark(last, -1) if _is_at(source, index - 1, last) else None
     if source is not None and source.private:
         known, following = source.item(index)
@@ -57,9 +57,10 @@ def _is_at(source: Source | None, position: int, item: Any) -> bool:
     return known and (there is item or (type(there) is type(item) and bool(there == item)))
 
 
-def _is_immutable(item: Any) -> bool:
+def is_immutable(item: Any) -> bool:
+    """Whether neither the item nor what it leads to can change, as far as is known."""
     if isinstance(item, (tuple, frozenset)):
-        return all(_is_immutable(one) for one in item)
+        return all(is_immutable(one) for one in item)
     return type(item) in ATOMS or isinstance(
         item, (enum.Enum, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
     )

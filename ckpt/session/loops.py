@@ -99,13 +99,19 @@ class MarkedLoop:
         keyed, children = node.keyed, node.children
         assert keyed is not None
         try:
-            for digest, item in items:
-                node.item, node.item_key = item, digest
-                yield item
-                keyed.finish(digest)
-                node.index += 1
-                if attention or children:
-                    track.iterated(node)
+            while True:
+                for digest, item in items:
+                    node.item, node.item_key = item, digest
+                    yield item
+                    keyed.finish(digest)
+                    node.index += 1
+                    if attention or children:
+                        track.iterated(node)
+                        if node.again is not None:
+                            break
+                else:
+                    break
+                items, node.again = node.again, None
         except GeneratorExit:
             track.closed(node)
             raise

@@ -130,7 +130,7 @@ class TravellingSource:
         return len(self.iterable) if hasattr(self.iterable, "__len__") else None
 
     def saved(self) -> Any:
-        view = _VIEWS.get(type(self.iterable))
+        view = VIEWS.get(type(self.iterable))
         return [view, gc.get_referents(self.iterable)[0]] if view is not None else [None, self.iterable]
 
     def start(self, index: int, saved: Any) -> Iterator[Any]:
@@ -146,7 +146,7 @@ class TravellingSource:
 
 
 _EMPTY: dict[str, None] = {}
-_VIEWS = {type(_EMPTY.keys()): "keys", type(_EMPTY.values()): "values", type(_EMPTY.items()): "items"}
+VIEWS = {type(_EMPTY.keys()): "keys", type(_EMPTY.values()): "values", type(_EMPTY.items()): "items"}
 
 
 class IteratorSource:
@@ -349,9 +349,16 @@ def source_of(iterable: Any, where: str, *, private: bool) -> Source:
         return IndexedSource(iterable, private=private)
     if hasattr(type(iterable), "__next__"):
         return IteratorSource(iterable) if _saves_itself(iterable) else ConsumedSource(iterable)
-    if private and type(iterable) not in _VIEWS:
+    if private and type(iterable) not in VIEWS:
         return ConsumedSource(iterable)
     return TravellingSource(iterable)
+
+
+def travels(iterable: Any, where: str, *, private: bool) -> bool:
+    """Whether ``iterable`` can be part of a state, and be iterated again from its beginning."""
+    if isinstance(iterable, (set, frozenset)):
+        return True
+    return source_of(iterable, where, private=private).begins == "written" and not hasattr(type(iterable), "__next__")
 
 
 def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
