@@ -18,7 +18,7 @@ from ckpt.capture.randomness import write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept, Request
-from ckpt.errors import OptionError, Preempted, StorageError
+from ckpt.errors import LogLostError, OptionError, Preempted, StorageError
 from ckpt.format.path import END, without_loops
 from ckpt.format.records import Kind
 from ckpt.session import current, namespace
@@ -260,6 +260,8 @@ class Run:
         self.track.rebase(node, frame)
         try:
             self._saving.submit_and_wait("signal", self.track.root, began)
+        except LogLostError:
+            raise
         except StorageError as error:
             events.say(f"the last checkpoint could not be stored; the one before it stays good: {error}")
         self._end_preempted()

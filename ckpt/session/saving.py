@@ -12,7 +12,7 @@ from typing import Any
 from ckpt import events
 from ckpt.capture.state import Captured
 from ckpt.checkpointer import Checkpointer, Kept, Request
-from ckpt.errors import CkptError, StorageError
+from ckpt.errors import CkptError, LogLostError, StorageError
 from ckpt.format.path import path_text, path_to_json
 from ckpt.session.node import Node, freeze
 from ckpt.session.pacing import Pacing
@@ -175,7 +175,7 @@ class Saving:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 
     def _failed(self, error: CkptError) -> None:
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and not isinstance(error, LogLostError):
             self._ticker.due_at(self._services.clock.monotonic() + RETRY_S)
         else:
             self._postpone(error)
@@ -183,6 +183,8 @@ class Saving:
     def _flush_operations(self) -> None:
         try:
             self._services.log.flush()
+        except LogLostError as error:
+            self._postpone(error)
         except StorageError as error:
             events.say(f"recorded operations could not be made durable yet, trying again: {error}")
         except CkptError as error:
