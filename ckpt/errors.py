@@ -10,9 +10,11 @@
     │   ├── RunNotFoundError        no such run, or an address that fits several
     │   ├── RunBusyError            another attempt of the run is alive
     │   ├── FencedError             a later attempt took the run over; this one must stop
+    │   ├── ArgumentsChangedError   the run was started with other arguments
     │   ├── CodeChangedError        the job's code is not the code that was checkpointed
     │   ├── InputChangedError       a loop's input is not the input that was consumed
-    │   └── ReplayDivergedError     the re-run code did not reach the recorded resume point
+    │   ├── ReplayDivergedError     the re-run code did not reach the recorded resume point
+    │   └── LossError               a repair would give up what was acknowledged
     ├── StorageError                mend or wait for the storage, then run again
     │   ├── MissingKeyError         a key that should be there is not
     │   │   └── LogLostError        the log was deleted while an attempt was writing it
@@ -21,6 +23,7 @@
     └── IntegrityError              do not trust what is stored
         ├── CorruptionError         bytes that do not verify; has path and offset
         ├── UntrustedError          signed by nobody, or by a key that the reader does not have
+        ├── RolledBackError         a log that ends before a position that the caller has seen
         └── UnknownFormatError      written by a newer ckpt
 
     Preempted(SystemExit)           not an error: the run was asked to stop, is saved, and wants to be run again
@@ -93,6 +96,10 @@ class FencedError(RunError):
         self.successor = successor
 
 
+class ArgumentsChangedError(RunError):
+    """The run, which has its name from ``run_id`` or ``key``, was started with other arguments. Nothing was changed."""
+
+
 class CodeChangedError(RunError):
     """The job's code differs from the code that was checkpointed. ``changed`` lists the functions."""
 
@@ -107,6 +114,17 @@ class InputChangedError(RunError):
 
 class ReplayDivergedError(RunError):
     """The code that was run again on the way to the resume point took another way than the first time."""
+
+
+class LossError(RunError):
+    """A repair would give up something that was acknowledged. ``losses`` says what, a line each."""
+
+    def __init__(self, what: str, *, losses: tuple[str, ...] = (), where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.losses = losses
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.where}: {self.what}", *(f"  lost: {loss}" for loss in self.losses), f"  fix: {self.fix}"])
 
 
 class StorageError(CkptError):
@@ -143,6 +161,14 @@ class CorruptionError(IntegrityError):
 
 class UntrustedError(IntegrityError):
     """Signed by nobody, or with a key that this reader does not have."""
+
+
+class RolledBackError(IntegrityError):
+    """The log ends at ``end``, before ``expected``: a position that the caller has seen before (``expect_at_least``)."""
+
+    def __init__(self, what: str, *, end: str, expected: str, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.end, self.expected = end, expected
 
 
 class UnknownFormatError(IntegrityError):

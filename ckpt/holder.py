@@ -40,7 +40,7 @@ class Holder:
                 str(content["process_start"]),
                 float(content["started"]),
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
 
     def alive(self) -> bool | None:

@@ -54,7 +54,7 @@ class RemoteLease:
             return False
         try:
             fields = json.loads(self._storage.get(self._key))
-        except (MissingKeyError, ValueError):
+        except (MissingKeyError, ValueError, RecursionError):
             return False
         return isinstance(fields, dict) and fields.get("token") == self._token
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ckpt.errors import OptionError
 
 DEFAULT_STORE = ".ckpt"
+DEFAULT_EVERY = "1%"
 ON_CODE_CHANGE = ("resume", "warn", "fail", "fresh")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -32,14 +33,15 @@ def parse_duration(text: str) -> float:
 class Options:
     """Everything that can be chosen for a run.
 
-    ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object; ``keep`` the number of checkpoints
+    ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object (None: CKPT_EVERY, else ``"1%"``); ``keep`` the number of checkpoints
     that stay (>= 1); ``sync`` is ``"always"`` or ``"interval:T"`` (an acknowledged operation may be lost for T);
-    ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once).
+    ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once);
+    ``expect_at_least`` a position of the log ("42.7") that was seen before: a log that ends earlier is refused.
     """
 
     name: str | None = None
     store: Any = None
-    every: Any = "1%"
+    every: Any = None
     keep: int = 2
     key: Callable[..., object] | str | None = None
     on_code_change: str = "warn"
@@ -49,8 +51,10 @@ class Options:
     fresh: bool = False
     wait: float | None = None
     progress: bool | None = None
+    expect_at_least: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if isinstance(self.recreate, str):
             raise OptionError("recreate is a text", fix=f"write recreate=({self.recreate!r},)")
         if not isinstance(self.keep, int) or self.keep < 1:
@@ -61,6 +65,19 @@ class Options:
         if self.wait is not None and not self.wait >= 0:
             raise OptionError(f"wait={self.wait!r} is not a number of seconds", fix="give 0 or more")
         self.sync_interval_s  # noqa: B018 - validates
+
+    def _check_kinds(self) -> None:
+        is_place = isinstance(self.store, str | os.PathLike | None) or hasattr(self.store, "open_root")
+        if not is_place:
+            raise OptionError(f"store={self.store!r} is no place", fix="give a path, a URL or a ckpt.Store")
+        if self.key is not None and not isinstance(self.key, str) and not callable(self.key):
+            raise OptionError(
+                f"key={self.key!r} identifies no run",
+                fix='give a text (key="mine") or a function of the arguments (key=lambda ...: ...)',
+            )
+        for name in ("name", "run_id"):
+            if not isinstance(getattr(self, name), str | None):
+                raise OptionError(f"{name}={getattr(self, name)!r} is not a text", fix=f'write {name}="..."')
 
     @property
     def sync_interval_s(self) -> float:
@@ -77,6 +94,46 @@ class Options:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
+def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
+    """OptionError for an option of ``of`` (``@ckpt.job``, say) that there is not, naming those that there are."""
+    choices = sorted(known)
+    for name in given:
+        if name not in choices:
+            import difflib
+
+            meant = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, choices, 1))
+            raise OptionError(f"{of} has no option {name!r}{meant}", fix=f"give some of {', '.join(choices)}")
+
+
+STEP_OPTIONS = ("name", "key", "retries", "backoff", "retry_on", "record_errors")
+
+
+def check_step_options(options: Mapping[str, Any]) -> None:
+    """OptionError for what ``ckpt.step`` does not take."""
+    check_names(options, STEP_OPTIONS, "ckpt.step")
+    retries, backoff = options.get("retries", 0), options.get("backoff", 1.0)
+    if not isinstance(retries, int) or retries < 0:
+        raise OptionError(f"retries={retries!r} is not a number of tries", fix="give 0 or more")
+    if not isinstance(backoff, int | float) or not backoff >= 0:
+        raise OptionError(f"backoff={backoff!r} is not a number of seconds", fix="give 0 or more")
+    retry_on = options.get("retry_on", ())
+    for kind in retry_on if isinstance(retry_on, tuple) else (retry_on,):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise OptionError(f"retry_on names {kind!r}, which is no exception", fix="write retry_on=(OSError,)")
+
+
+def _seconds_of(variable: str, default: float) -> float:
+    """The seconds that an environment variable says. OptionError if it is no number above 0."""
+    text = os.environ.get(variable) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise OptionError(f"{variable}={text!r} is not a number of seconds", fix="give a number above 0")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What the environment variables say, read once per job call."""
@@ -88,6 +145,7 @@ class Environment:
     progress: bool
     pulse: str | None
     pulse_every_s: float
+    encrypt: bool = False
 
     @classmethod
     def read(cls) -> Environment:
@@ -99,14 +157,15 @@ class Environment:
             key=get("CKPT_KEY") or None,
             progress=get("CKPT_PROGRESS", "") not in ("", "0"),
             pulse=get("CKPT_PULSE") or None,
-            pulse_every_s=float(get("CKPT_PULSE_EVERY") or 1.0),
+            pulse_every_s=_seconds_of("CKPT_PULSE_EVERY", 1.0),
+            encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
         )
 
-    def apply(self, options: Options, default_every: object = "1%") -> Options:
-        """Fill ``store``, ``every`` and ``progress`` where the program left the defaults."""
+    def apply(self, options: Options) -> Options:
+        """Fill ``store``, ``every`` and ``progress`` where the program says nothing."""
         return replace(
             options,
             store=options.store if options.store is not None else self.store or DEFAULT_STORE,
-            every=self.every if self.every and options.every == default_every else options.every,
+            every=options.every if options.every is not None else self.every or DEFAULT_EVERY,
             progress=options.progress if options.progress is not None else self.progress,
         )

@@ -2,10 +2,19 @@
 
 ``parse`` turns ``"1%"``, ``"30s"`` and ``"1000it"`` into triggers; triggers combine with ``|`` (whichever is due first).
 A trigger only computes; the session asks it, and a background ticker waits for it.
+
+The rule of the budget. A checkpoint that cost c seconds is followed by c / fraction seconds without one: so whenever one
+is due, all before it have taken at most their share of the time. The first checkpoint of a process is the exception: it
+is taken at once, so it is on top. It is cold, too (fresh memory, modules that are imported for it), and says little of
+what later ones cost; to wait for a hundred times that would leave a job of a few seconds with nothing but its beginning. So the second comes after ten
+times what the first cost, if that is sooner: the first two together then took at most a fifth of the time, and once the
+second has had its c / fraction too, all but the first are within their share for good. The estimate begins with the
+second. (The checkpoint at a job's entry, before any loop, belongs to the first: the session does not report it.)
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -14,6 +23,11 @@ from ckpt.settings import parse_duration
 
 MIN_INTERVAL_S = 0.005
 """Shortest time between checkpoints of a budget: below it, waking the ticker costs more than what a kill loses."""
+
+FORMS = '"1%" (of the time), "30s", "5m", "1000it" (iterations), or several joined with |'
+
+COLD_FACTOR = 10
+"""The second checkpoint is due after at most this many times the cost of the first, which was a cold one."""
 
 
 class _Combinable:
@@ -26,28 +40,34 @@ class _Combinable:
 class Budget(_Combinable):
     """At most ``fraction`` of the job's time goes into checkpoints (stall and background work together).
 
-    After a checkpoint that cost ``c`` seconds the next is due ``c / fraction`` later. The estimate is the larger of the
-    last cost and the running mean, so that one cheap checkpoint does not make the next ones too frequent.
+    After a checkpoint that cost ``c`` seconds the next is due ``c / fraction`` later; after the first one, which is on
+    top, sooner (see above). The estimate is the larger of the last cost and the running mean, so that one cheap
+    checkpoint does not make the next ones too frequent.
     """
 
-    __slots__ = ("_last_s", "_mean_s", "fraction")
+    __slots__ = ("_last_s", "_mean_s", "_wait_s", "fraction")
 
     def __init__(self, fraction: float) -> None:
         if not 0 < fraction <= 1:
             raise OptionError(f"{fraction:.0%} is not a share of the job's time", fix='give something like "1%"')
         self.fraction = fraction
         self._last_s = -math.inf
-        self._mean_s = 0.0
+        self._wait_s = 0.0
+        self._mean_s: float | None = None
 
     @property
     def counts_iterations(self) -> bool:
         return False
 
     def due_in(self, iterations: int, now_s: float) -> float:
-        return self._last_s + max(MIN_INTERVAL_S, self._mean_s / self.fraction) - now_s
+        return self._last_s + max(MIN_INTERVAL_S, self._wait_s) - now_s
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
-        self._mean_s = max(cost_s, 0.7 * self._mean_s + 0.3 * cost_s)
+        if self._last_s == -math.inf:
+            self._wait_s = cost_s * min(COLD_FACTOR, 1 / self.fraction)
+        else:
+            self._mean_s = cost_s if self._mean_s is None else max(cost_s, 0.7 * self._mean_s + 0.3 * cost_s)
+            self._wait_s = self._mean_s / self.fraction
         self._last_s = now_s
 
 
@@ -115,21 +135,22 @@ class Either(_Combinable):
         self._second.committed(iterations, now_s, cost_s)
 
 
-def parse(every: Any) -> Any:
-    """A fresh trigger from a text, or the trigger object itself. OptionError names what is understood."""
+def parse(every: Any, name: str = "every") -> Any:
+    """A fresh trigger from a text, or a copy of a trigger object: one for each run. OptionError, which calls it ``name``,
+    says what is understood."""
     if not isinstance(every, str):
-        if all(hasattr(every, name) for name in ("due_in", "committed", "counts_iterations")):
-            return every
-        raise OptionError(f"every={every!r} is not a trigger", fix='give "1%", "30s", "1000it" or a ckpt.triggers object')
+        if all(hasattr(every, member) for member in ("due_in", "committed", "counts_iterations")):
+            return copy.deepcopy(every)
+        raise OptionError(f"{name}={every!r} is not a trigger", fix=f"give {FORMS}, or a ckpt.triggers object")
     text = every.replace(" ", "")
     if "|" in text:
         first, _, second = text.partition("|")
-        return Either(first, second)
+        return Either(parse(first, name), parse(second, name))
     try:
         if text.endswith("%"):
             return Budget(float(text[:-1]) / 100)
         if text.endswith("it"):
             return Iterations(int(text[:-2]))
         return Every(parse_duration(text))
-    except ValueError:
-        raise OptionError(f"every={every!r} is not understood", fix='give "1%", "30s" or "1000it"') from None
+    except (ValueError, OptionError) as error:
+        raise OptionError(f"{name}={every!r} is not understood", fix=f"give {FORMS}") from error

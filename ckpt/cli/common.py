@@ -64,6 +64,13 @@ def store_options(function: Callable[..., R]) -> Callable[..., R]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+expect_option = click.option(
+    "--expect-at-least",
+    metavar="POSITION",
+    help="Refuse a log that ends before this position (log_position of an earlier `ckpt show --json`).",
+)
+
+
 def print_json(value: object) -> None:
     """One JSON document for ``value``: dataclasses, or lists of them."""
     click.echo(json.dumps(_plain(value), indent=2))

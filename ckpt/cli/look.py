@@ -8,6 +8,7 @@ from ckpt.cli.common import (
     address_argument,
     clean_errors,
     console,
+    expect_option,
     json_option,
     print_json,
     print_json_line,
@@ -39,12 +40,13 @@ def ls(store: Store, as_json: bool) -> None:
 
 @click.command()
 @address_argument
+@expect_option
 @json_option
 @store_options
 @clean_errors
-def show(store: Store, address: str, as_json: bool) -> None:
+def show(store: Store, address: str, expect_at_least: str | None, as_json: bool) -> None:
     """Show one run: attempts, checkpoints, sizes, time in checkpoints, state, result."""
-    info = store.open(address)
+    info = store.open(address, expect_at_least=expect_at_least)
     if as_json:
         print_json(info)
     else:

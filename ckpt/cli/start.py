@@ -18,7 +18,7 @@ from ckpt.store import Store
 from ckpt.supervisor import Patience, Supervisor
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--restarts", type=click.IntRange(min=0), default=10, show_default=True, metavar="N")
 @click.option("--backoff", default="1s..60s", show_default=True, metavar="MIN..MAX", help="Wait between two attempts.")
 @click.option("--hang-timeout", metavar="T", help="Kill and restart a job that shows no safe point for T (10m, say).")

@@ -68,6 +68,14 @@ def lsn_text(lsn: int) -> str:
     return f"{lsn >> 32}.{lsn & _MAX}"
 
 
+def parse_lsn(text: str) -> int:
+    """The inverse of ``lsn_text``. OptionError."""
+    slot, dot, index = text.partition(".")
+    if not (dot and slot.isdecimal() and index.isdecimal() and int(slot) <= _MAX and int(index) <= _MAX):
+        raise OptionError(f"{text!r} is no position in a log", fix="give one as `ckpt show --json` prints it, like 42.7")
+    return lsn_of(int(slot), int(index))
+
+
 def encode_payload(head: Mapping[str, Any], sections: Sequence[Buffer] = ()) -> bytes:
     """The payload of a record. OptionError if the head is not JSON or a part has 4 GiB or more."""
     try:
@@ -108,6 +116,8 @@ def decode_payload(payload: Buffer) -> tuple[dict[str, Any], tuple[memoryview, .
             sections = tuple(parts)
     except struct.error as error:
         raise ValueError(f"the payload is cut: {error}") from error
+    except RecursionError as error:
+        raise ValueError("the head is nested too deeply") from error
     if at != size or end != len(text) or type(head) is not dict:
         raise ValueError("the payload's lengths do not add up")
     return head, sections

@@ -1,7 +1,7 @@
 """Segments: a header that nobody can mistake for another's, then chained record frames.
 
-    header  (128 bytes)  magic 8 | u32 version | u32 epoch | u64 slot | nonce 16 | key id 16 | address digest 32
-                         | u32 zero | seed digest 32 (keyed, of all before) | u32 CRC-32 of all before
+    header  (144 bytes)  magic 8 | u32 version | u32 epoch | u64 slot | nonce 16 | key id 16 | address digest 32
+                         | u32 flags | store id 16 | seed digest 32 (keyed, of all before) | u32 CRC-32 of all before
     frame                u32 payload length | u8 kind | 3 zero | u32 epoch | u64 LSN | u32 CRC-32 of these 20 bytes
                          | payload | digest 32
     digest               keyed BLAKE3 of (previous digest, the 24 bytes of the frame's header, payload); the first
@@ -12,32 +12,36 @@ All integers are little-endian. Guarantees of ``parse_segment``:
    in front of it, which is then listed;
  - torn (an interrupted append) is told from damaged (changed afterwards): a frame's length is covered by a CRC of its
    own, so a flipped bit cannot make a whole frame look unfinished;
- - damage is listed, never raised. UntrustedError (another key) and UnknownFormatError (a newer version) are raised.
+ - an encrypted payload (flag 1 of the header) is decrypted only after its record was verified;
+ - damage is listed, never raised. UntrustedError (another key, another store) and UnknownFormatError (a newer version)
+   are raised.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from zlib import crc32
 
 from blake3 import blake3
 
 from ckpt.errors import UnknownFormatError, UntrustedError
+from ckpt.format.cipher import SALT_SIZE, decrypt_record, encrypt_record
 from ckpt.format.keys import DIGEST_SIZE, KEY_ID_SIZE, Key, keyed
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, decode_payload, lsn_slot
 from ckpt.protocols import Buffer
 
 VERSION = 1
-HEADER_SIZE = 128
+HEADER_SIZE = 144
 FRAME_OVERHEAD = 56
 """Bytes of a frame that are not payload."""
 
 _MAGIC = b"CKPTLOG\n"
-_HEADER = struct.Struct("<8sIIQ16s16s32sI32sI")
-_SEEDED = 92  # bytes in front of the seed digest
+_HEADER = struct.Struct("<8sIIQ16s16s32sI16s32sI")
+_SEEDED = 108  # bytes in front of the seed digest
+_ENCRYPTED = 1
 _CRC = struct.Struct("<I")
 _FRAME = struct.Struct("<IB3xIQ")
 _FRAME_HEAD = 24
@@ -68,12 +72,17 @@ class TornTail:
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """Who made a segment: ``nonce`` (16 bytes) is new at every creation. ``seed`` starts the chain of digests."""
+    """Who made a segment: ``nonce`` (16 bytes) is new at every creation. ``seed`` starts the chain of digests.
+
+    ``key`` signed it; ``encrypted``: its payloads are.
+    """
 
     slot: int
     epoch: int
     nonce: bytes
     seed: bytes
+    key: Key
+    encrypted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +100,11 @@ class ParsedSegment:
 
 
 def encode_header(key: Key, names: RunNames, slot: int, epoch: int, nonce: bytes) -> tuple[bytes, bytes]:
-    """(the 128 bytes, the seed digest) of a new segment."""
+    """(the 144 bytes, the seed digest) of a new segment."""
     key_id = key.id.encode("ascii").ljust(KEY_ID_SIZE, b"\0")
     address = _address_digest(key, names)
-    seeded = _HEADER.pack(_MAGIC, VERSION, epoch, slot, nonce, key_id, address, 0, b"", 0)[:_SEEDED]
+    flags = _ENCRYPTED if key.encrypts else 0
+    seeded = _HEADER.pack(_MAGIC, VERSION, epoch, slot, nonce, key_id, address, flags, key.store, b"", 0)[:_SEEDED]
     seed = keyed(key.derive("segment header"), seeded)
     covered = seeded + seed
     return covered + _CRC.pack(crc32(covered)), seed
@@ -109,31 +119,49 @@ def decode_header(data: Buffer, key: Key, names: RunNames, slot: int) -> Segment
     head = bytes(data[:HEADER_SIZE])
     if len(head) < HEADER_SIZE:
         return Damage(path, len(head), None, "the segment ends inside its header, which is written whole or not at all")
-    magic, version, epoch, own_slot, nonce, key_id, address, _, seed, crc = _HEADER.unpack(head)
+    magic, version, epoch, own_slot, nonce, key_id, address, flags, store, seed, crc = _HEADER.unpack(head)
     if crc != crc32(head[:-4]) or magic != _MAGIC:
         return Damage(path, 0, None, "the segment's header does not verify")
-    if version != VERSION:
+    if version != VERSION or flags & ~_ENCRYPTED:
         raise UnknownFormatError(
-            f"the segment has format version {version}; this ckpt reads version {VERSION}",
+            f"the segment has format version {version} and flags {flags}; this ckpt reads version {VERSION}",
             where=path,
             fix="use a newer ckpt",
         )
-    owner = key_id.rstrip(b"\0").decode("ascii", "replace")
-    if owner != key.id:
+    if store != key.store:
+        # Raised, so that nothing is written behind it: perhaps it is only FORMAT that is not this store's own.
         raise UntrustedError(
-            f"the segment was signed with the key {owner}; this reader has {key.id}",
+            f"the segment was made for the store {store.hex()}, and this is {key.store.hex()}, as its FORMAT says",
             where=path,
-            fix="use the key of this store (CKPT_KEY, or the store's `key` file)",
+            fix="if it was copied here: take it away; if it was always here: put the store's own FORMAT file back",
         )
-    if keyed(key.derive("segment header"), head[:_SEEDED]) != seed:
+    owner = key_id.rstrip(b"\0").decode("ascii", "replace")
+    signer = key.named(owner, where=path, what="the segment")
+    if keyed(signer.derive("segment header"), head[:_SEEDED]) != seed:
         raise UntrustedError(
             f"the segment claims the key {owner}, but was not signed with it",
             where=path,
             fix="somebody without the key wrote this: do not use it, restore the store from a copy",
         )
-    if own_slot != slot or address != _address_digest(key, names):
+    if own_slot != slot or address != _address_digest(signer, names):
         return Damage(path, 0, None, "the segment belongs to another place: it was moved or copied here")
-    return SegmentHeader(slot, epoch, nonce, seed)
+    return SegmentHeader(slot, epoch, nonce, seed, signer, bool(flags & _ENCRYPTED))
+
+
+def origin_of(data: Buffer) -> tuple[bytes, bool] | None:
+    """(id of the store for which a segment was made, whether it is encrypted); None if damaged. Not verified."""
+    head = bytes(data[:HEADER_SIZE])
+    if len(head) < HEADER_SIZE or crc32(head[:-4]) != _CRC.unpack_from(head, HEADER_SIZE - 4)[0]:
+        return None
+    flags, store = _HEADER.unpack(head)[7:9]
+    return store, bool(flags & _ENCRYPTED)
+
+
+def stored_payload(key: Key, names: RunNames, kind: int, payload: bytes, entropy: Callable[[int], bytes]) -> bytes:
+    """The payload of a record as it goes into a frame: encrypted, with a salt of its own, where the store encrypts."""
+    if not key.encrypts:
+        return payload
+    return encrypt_record(key, _place(names, kind), entropy(SALT_SIZE), payload)
 
 
 def encode_frames(
@@ -152,6 +180,14 @@ def encode_frames(
     return pieces, previous
 
 
+def kind_at(data: Buffer, offset: int) -> Kind | None:
+    """What the record whose frame begins at ``offset`` was, if its frame's head is whole; its payload need not be."""
+    head = bytes(data[offset : offset + _FRAME_HEAD])
+    if len(head) < _FRAME_HEAD or crc32(head[:-4]) != _CRC.unpack_from(head, _FRAME_HEAD - 4)[0]:
+        return None
+    return _KINDS.get(_FRAME.unpack_from(head)[1])
+
+
 def parse_segment(data: Buffer, key: Key, names: RunNames, slot: int, *, limit: int | None = None) -> ParsedSegment:
     """Verify and take apart the segment of ``slot``, as far as ``limit`` (bytes; None: all of it).
 
@@ -161,15 +197,15 @@ def parse_segment(data: Buffer, key: Key, names: RunNames, slot: int, *, limit: 
     header = decode_header(view, key, names, slot)
     if isinstance(header, Damage):
         return ParsedSegment(None, [], 0, 0, b"", None, [header])
-    return _FrameParser(view, key, header, names.segment(slot)).parse()
+    return _FrameParser(view, header, names, names.segment(slot)).parse()
 
 
 class _FrameParser:
     """One pass over the frames behind a segment's header."""
 
-    def __init__(self, view: memoryview, key: Key, header: SegmentHeader, path: str) -> None:
-        self._view, self._header, self._path = view, header, path
-        self._secret = key.derive("record chain")
+    def __init__(self, view: memoryview, header: SegmentHeader, names: RunNames, path: str) -> None:
+        self._view, self._header, self._names, self._path = view, header, names, path
+        self._secret = header.key.derive("record chain")
         self._damages: list[Damage] = []
         self._torn: TornTail | None = None
         self._count = 0
@@ -231,7 +267,10 @@ class _FrameParser:
         try:
             if epoch != self._header.epoch or lsn <= last_lsn or lsn_slot(lsn) > self._header.slot:
                 raise ValueError("it is out of order")
-            head, sections = decode_payload(self._view[at + _FRAME_HEAD : tail])
+            payload: Buffer = self._view[at + _FRAME_HEAD : tail]
+            if self._header.encrypted:
+                payload = decrypt_record(self._header.key, _place(self._names, kind), payload)
+            head, sections = decode_payload(payload)
             return Record(_KINDS[kind], lsn, epoch, head, sections)
         except (ValueError, KeyError) as error:
             self._damages.append(Damage(self._path, at, lsn, f"a record cannot be read: {error}"))
@@ -254,3 +293,7 @@ class _FrameParser:
 
 def _address_digest(key: Key, names: RunNames) -> bytes:
     return keyed(key.derive("run address"), names.address.encode("utf-8"))
+
+
+def _place(names: RunNames, kind: int) -> str:
+    return f"record {kind} of {names.address}"

@@ -23,7 +23,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 def names_of(function: Callable[..., Any], options: Options, arguments: Arguments) -> RunNames:
     """The names of the run that this call is."""
     job = options.name or default_name(function)
-    return RunNames(job, options.run_id or _run_id(function, options, _bind(function, arguments)))
+    return RunNames(job, options.run_id or _identify(function, options, _bind(function, arguments))[0])
 
 
 def _bind(function: Callable[..., Any], arguments: Arguments) -> dict[str, Any]:
@@ -32,18 +32,36 @@ def _bind(function: Callable[..., Any], arguments: Arguments) -> dict[str, Any]:
     return dict(bound.arguments)
 
 
-def _run_id(function: Callable[..., Any], options: Options, bound: dict[str, Any]) -> str:
-    """16 hexadecimal digits of the arguments' digest, or of what ``key`` says."""
+def _identify(function: Callable[..., Any], options: Options, bound: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """The run's id (``run_id``, or what ``key`` says, or 16 digits of the arguments' digest), and digests of arguments.
+
+    The digests are those that each attempt of the run has to have: empty where the id is made of the arguments, or where
+    a function ``key`` says which ones count. An argument without a stable digest is left out.
+    """
     key = options.key
-    if isinstance(key, str):
-        if is_run_id(key):
-            return key
-        return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-    subject: Any = bound
     if callable(key):
         subject = key(**bound) if not _has_variadic(function) else key(*bound.values())
+        return options.run_id or _digest(function, subject)[:16], {}
+    name = options.run_id or key
+    if name is None:
+        return _digest(function, bound)[:16], {}
+    run_id = name if options.run_id or is_run_id(name) else hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+    return run_id, _digests(bound)
+
+
+def _digests(bound: dict[str, Any]) -> dict[str, str]:
+    found = {}
+    for name, value in bound.items():
+        try:
+            found[name] = digests.digest(value).hex()[:32]
+        except IdentityError:
+            continue  # said to be so: such an argument is not compared
+    return found
+
+
+def _digest(function: Callable[..., Any], subject: Any) -> str:
     try:
-        return digests.digest(subject).hex()[:16]
+        return digests.digest(subject).hex()
     except IdentityError as error:
         raise IdentityError(
             error.what,
@@ -60,13 +78,14 @@ def _has_variadic(function: Callable[..., Any]) -> bool:
 def call(function: Callable[..., Any], options: Options, environment: Environment, arguments: Arguments) -> Any:
     """Run, resume, or return the recorded result."""
     bound = _bind(function, arguments)
-    job = options.name or default_name(function)
+    run_id, argument_digests = _identify(function, options, bound)
     plan = Plan(
-        names=RunNames(job, options.run_id or _run_id(function, options, bound)),
+        names=RunNames(options.name or default_name(function), run_id),
         options=options,
         environment=environment,
         code=fingerprint.fingerprint(function),
         arguments=", ".join(f"{name}={short_text(value)}" for name, value in bound.items()),
+        argument_digests=argument_digests,
         captures_locals=True,
     )
     opened = open_attempt(plan)
@@ -92,21 +111,13 @@ def _outside(function: Callable[..., Any], bound: dict[str, Any]) -> list[tuple[
 def _attempt(
     attempt: Attempt, function: Callable[..., Any], arguments: Arguments, outside: list[tuple[str, Any]]
 ) -> Any:
-    failure: BaseException | None = None
-    run = attempt.run
-    try:
+    with attempt.running() as run:
         for name, value in outside:
             run.add_visible(name, value)
-        attempt.enter()
         run.begin()
         result = run.call(function, *arguments)
         if run.alive:
             run.finish(result)
         return result
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        attempt.close(failure)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
 
 from ckpt import triggers
-from ckpt.errors import OptionError, UnsupportedCodeError
+from ckpt.errors import UnsupportedCodeError
 from ckpt.session import current
-from ckpt.settings import Environment, Options
+from ckpt.settings import Environment, Options, check_names
 
 _OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress"}
+_CALL_OPTIONS = {"run_id", "store", "every", "keep", "fresh", "wait", "expect_at_least"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,12 +31,15 @@ class Job(Generic[P, R]):
         environment = Environment.read()
         if environment.disabled or current.run_of_thread() is not None or current.in_step() is not None:
             return self.__wrapped__(*args, **kwargs)
+        options = environment.apply(self._options)
+        # A mistake is found before anything is taken over; one of the program's was found at its decoration.
+        triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
         from ckpt.jobs.calling import call
 
-        result: R = call(self.__wrapped__, environment.apply(self._options), environment, (args, kwargs))
+        result: R = call(self.__wrapped__, options, environment, (args, kwargs))
         return result
 
-    def options(
+    def options(  # noqa: PLR0913 - each is one decision about a call
         self,
         *,
         run_id: str | None = None,
@@ -46,14 +48,22 @@ class Job(Generic[P, R]):
         keep: int | None = None,
         fresh: bool = False,
         wait: float | None = None,
+        expect_at_least: str | None = None,
+        **unknown: Never,
     ) -> Job[P, R]:
         """The same job with other options for the calls made through it.
 
-        ``run_id`` names the run instead of the digest of its arguments; ``fresh=True`` forgets what was recorded of the
-        run and starts again; ``wait`` seconds for a live attempt to end before RunBusyError.
+        ``run_id`` names the run instead of the digest of its arguments, which then have to stay the same
+        (ArgumentsChangedError, unless ``key`` is a function); ``fresh=True`` forgets what was recorded of the
+        run and starts again; ``wait`` seconds for a live attempt to end before RunBusyError; ``expect_at_least`` a
+        position of the run's log that was seen before ("42.7"): RolledBackError if the log now ends earlier.
         """
+        check_names(unknown, _CALL_OPTIONS, "options()")
+        if every is not None:
+            triggers.parse(every)
         changed = self._options.changed(
-            run_id=run_id, store=store, every=every, keep=keep, fresh=fresh or None, wait=wait
+            run_id=run_id, store=store, every=every, keep=keep, fresh=fresh or None, wait=wait,
+            expect_at_least=expect_at_least,
         )
         return Job(self.__wrapped__, changed)
 
@@ -94,11 +104,9 @@ class BoundJob:
 
 def default_name(function: Callable[..., Any]) -> str:
     """Module (a script's stem for ``__main__``) and qualified name: two scripts in one folder do not meet in a store."""
-    module = function.__module__ or "unknown"
-    if module == "__main__":
-        file = getattr(sys.modules.get("__main__"), "__file__", None)
-        module = Path(file).stem if file else "__main__"
-    return f"{module}.{function.__qualname__}"
+    from ckpt.digests.canonical import qualified_name
+
+    return qualified_name(function)
 
 
 @overload
@@ -110,7 +118,7 @@ def job(
     *,
     name: str | None = None,
     store: Any = None,
-    every: Any = "1%",
+    every: Any = None,
     keep: int = 2,
     key: Callable[..., object] | str | None = None,
     on_code_change: str = "warn",
@@ -124,19 +132,18 @@ def job(function: Any = None, /, **options: Any) -> Any:
     """Make a function resumable: killed at any moment and called again, it goes on where it was.
 
     ``name``: default module and qualified name. ``store``: a path, URL or ``ckpt.Store`` (default CKPT_STORE, or
-    ``.ckpt``). ``every``: when to take checkpoints: ``"1%"`` of the time at most, ``"30s"``, ``"1000it"`` or triggers
-    joined with ``|``. ``keep``: how many checkpoints stay. ``key``: the run's id, or a function of the arguments that
-    gives something to digest, for arguments without a stable digest. ``on_code_change``: "resume", "warn", "fail" or
-    "fresh". ``recreate``: variables that the code makes again by itself (clients, connections). ``sync``: "always", or
+    ``.ckpt``). ``every``: when to take checkpoints (default CKPT_EVERY, or ``"1%"``): ``"1%"`` of the time at most,
+    ``"30s"``, ``"1000it"`` or triggers joined with ``|``. ``keep``: how many checkpoints stay. ``key``: the run's id, or
+    a function of the arguments that gives something to digest, for arguments without a stable digest; under a text they
+    have to stay the same. ``on_code_change``: "resume", "warn", "fail" or "fresh". ``recreate``: variables that the code makes again by itself (clients, connections). ``sync``: "always", or
     "interval:1s" to let recorded steps be volatile for that long.
 
     Raises UnsupportedCodeError at once for code that cannot be resumed exactly, with the line and the fix.
     """
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise OptionError(f"@ckpt.job has no option {unknown[0]!r}", fix=f"give some of {', '.join(sorted(_OPTIONS))}")
+    check_names(options, _OPTIONS, "@ckpt.job")
     chosen = Options(**options)
-    triggers.parse(chosen.every)  # a mistake is found here, and not in the first run
+    if chosen.every is not None:
+        triggers.parse(chosen.every)  # a mistake is found here, and not in the first run
     if function is None:
         return lambda decorated: _decorate(decorated, chosen)
     return _decorate(function, chosen)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ckpt.errors import OptionError
 from ckpt.session import current
+from ckpt.settings import check_step_options
 
 if TYPE_CHECKING:
     from ckpt.session.operations import StepSpec
@@ -82,6 +83,7 @@ def step(function: Any = None, **options: Any) -> Any:
     exception that remains. Results are recorded at most once and steps executed at least once: for effects outside
     use ``operation_key()``.
     """
+    check_step_options(options)
     if function is None:
         return lambda decorated: step(decorated, **options)
     if not callable(function):

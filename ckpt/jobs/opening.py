@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ckpt import triggers
 from ckpt.errors import OptionError
 from ckpt.session import current
 from ckpt.settings import Environment, Options
@@ -20,7 +23,7 @@ class OpenRun:
 
     def __init__(self, name: str, options: Options) -> None:
         self._name, self._options = name, options
-        self._attempt: Attempt | None = None
+        self._block: AbstractContextManager[Run] | None = None
 
     def __enter__(self) -> Run | PlainRun:
         if current.run_of_thread() is not None:
@@ -36,49 +39,49 @@ class OpenRun:
         from ckpt.session.attempt import Attempt, Plan, open_attempt
 
         options = environment.apply(self._options)
+        triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
         names = RunNames(self._name, options.run_id or "default")
-        attempt = open_attempt(Plan(names, options, environment, {}, "", captures_locals=False))
+        attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
         assert isinstance(attempt, Attempt)
-        try:
-            attempt.enter()
-            attempt.run.begin()
-        except BaseException as error:
-            attempt.close(error)
-            raise
-        self._attempt = attempt
-        return attempt.run
+        block = _running(attempt)
+        run = block.__enter__()
+        self._block = block
+        return run
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is None:
-            return
-        failure = error
-        try:
-            if error is None:
-                attempt.run.finish_block()
-        except BaseException as trouble:
-            failure = trouble
-            raise
-        finally:
-            attempt.close(failure)
+        block, self._block = self._block, None
+        if block is not None:
+            block.__exit__(kind, error, trace)
+
+
+@contextmanager
+def _running(attempt: Attempt) -> Iterator[Run]:
+    with attempt.running() as run:
+        run.begin()
+        yield run
+        if run.alive:  # not in a forked child that leaves the block
+            run.finish_block()
 
 
 def open_run(
     name: str,
     run_id: str | None = None,
     store: Any = None,
-    every: Any = "1%",
+    every: Any = None,
     keep: int = 2,
+    expect_at_least: str | None = None,
 ) -> OpenRun:
     """A named run around a ``with`` block: state that is asked for (``run.state``), marked loops, steps, checkpoints.
 
     ``run_id`` tells several runs of the same name apart (default ``"default"``). The block's local variables are not
-    captured: what has to come back lives in ``run.state(...)``. Entering raises RunBusyError, IntegrityError or
-    StorageError; leaving the block normally records the run as finished, durably.
+    captured: what has to come back lives in ``run.state(...)``. ``expect_at_least``: a ``run.log_position`` that was seen
+    before; RolledBackError if the log now ends earlier. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
-    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep))
+    if every is not None:
+        triggers.parse(every)  # a mistake is found here, before anything is opened
+    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, expect_at_least=expect_at_least))
 
 
 open_run.__ckpt_marker__ = "run"  # type: ignore[attr-defined]

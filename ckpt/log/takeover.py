@@ -14,9 +14,9 @@ from typing import Any
 
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT
-from ckpt.format.records import Kind, encode_payload, lsn_of
-from ckpt.format.segment import HEADER_SIZE, SegmentHeader
-from ckpt.log.tail import Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
+from ckpt.format.records import Kind, lsn_of
+from ckpt.format.segment import HEADER_SIZE, Damage, SegmentHeader
+from ckpt.log.tail import FACTS, Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
 from ckpt.log.view import Extent, LogView, find_extent, read_floor, read_header, scan_log
 from ckpt.protocols import AppendableStorage
 
@@ -44,6 +44,7 @@ def take_over(place: Place, fence: Mapping[str, Any], known: LogView | None) -> 
         # A lower epoch that does not know yet that it ends: step over it.
         tip = _Tip(segment.slot, created.other, tip.epoch)
     tail = _begin(place, epoch, segment, created)
+    tail.facts = {name: fence[name] for name in FACTS if name in fence}
     try:
         _check_not_swept(place, tip, epoch)
         return tail, *_settle_log(tail, known)
@@ -82,7 +83,8 @@ def _find_tip(place: Place) -> _Tip:
 
 def _fence(place: Place, slot: int, epoch: int, fence: Mapping[str, Any]) -> NewSegment:
     head = {**fence, "attempt": epoch}
-    return new_segment(place, slot, epoch, [Entry(lsn_of(slot, 0), Kind.FENCE, encode_payload(head), durable=True)])
+    payload = place.payload(Kind.FENCE, head)
+    return new_segment(place, slot, epoch, [Entry(lsn_of(slot, 0), Kind.FENCE, payload, durable=True)])
 
 
 def _check_not_swept(place: Place, tip: _Tip, epoch: int) -> None:
@@ -91,7 +93,11 @@ def _check_not_swept(place: Place, tip: _Tip, epoch: int) -> None:
     Sweeps delete upwards: if the segment before the FENCE is still the one that was seen, the slot was never used.
     """
     floor = read_floor(place.storage, place.names, place.key)
-    swept = isinstance(floor, Floor) and floor.slot > tip.slot + 1
+    if isinstance(floor, Damage):
+        # Nobody can tell any more how far sweeps have gone. Whoever has used our slot has gone on behind it.
+        swept = find_extent(place.storage, place.names, place.key).tail > tip.slot + 1
+    else:
+        swept = floor is not None and floor.slot > tip.slot + 1
     if tip.header is not None and tip.slot >= FIRST_SLOT:
         swept = swept or read_header(place.storage, place.names, place.key, tip.slot) != tip.header
     if swept:

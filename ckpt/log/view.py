@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ckpt.errors import MissingKeyError
+from ckpt.errors import MissingKeyError, RolledBackError
 from ckpt.format.floor import Floor, decode_floor
 from ckpt.format.keys import Key
 from ckpt.format.names import FIRST_SLOT, RunNames
-from ckpt.format.records import Kind, Record
+from ckpt.format.records import Kind, Record, lsn_text, parse_lsn
 from ckpt.format.segment import (
     HEADER_SIZE,
     Damage,
@@ -53,6 +53,24 @@ class LogView:
     """The highest epoch that any attempt may have had; 0 for an empty log."""
     segments: Mapping[int, SegmentRead] = field(default_factory=dict, repr=False)
     """What it was read from, by slot: so that a later look verifies only what is new."""
+
+    @property
+    def end(self) -> int:
+        """The LSN of the last record; -1 for an empty log."""
+        return self.records[-1].lsn if self.records else -1
+
+    def expect(self, at_least: str | None, names: RunNames) -> None:
+        """RolledBackError if the log ends before the position ``at_least`` (None: expect nothing). OptionError."""
+        if at_least is None or self.end >= parse_lsn(at_least):
+            return
+        end = lsn_text(self.end) if self.records else "nothing"
+        raise RolledBackError(
+            f"the log ends at {end}, and {at_least} was there before: somebody put an older copy back, or cut it",
+            end=end,
+            expected=at_least,
+            where=names.address,
+            fix="restore the store from a newer copy; to go on from the older state all the same, expect less",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,15 @@ Guarantees:
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt.errors import CkptError, LogLostError, StorageError, UsageError
+from ckpt.errors import CkptError, IntegrityError, LogLostError, StorageError, UsageError
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT, RunNames
-from ckpt.format.records import Kind, encode_payload, lsn_of, lsn_slot
+from ckpt.format.records import Kind, lsn_of, lsn_slot
 from ckpt.format.segment import FRAME_OVERHEAD
 from ckpt.log.tail import Entry, Place, Tail
 from ckpt.log.takeover import take_over
@@ -38,7 +39,7 @@ class LogWriter:
         self._lock = threading.Lock()  # guards what is below
         self._pending: list[Entry] = []
         self._pending_bytes = 0
-        self._position = position
+        self._position = self._acknowledged = position
         self._next_lsn = position + 1 if tail.can_append else lsn_of(tail.slot + 1, 1)
         self._dead: CkptError | None = None
         self._swept_to = FIRST_SLOT
@@ -67,6 +68,11 @@ class LogWriter:
         return self._position
 
     @property
+    def acknowledged(self) -> int:
+        """The LSN up to which everything is durable and acknowledged."""
+        return self._acknowledged
+
+    @property
     def segment_bytes(self) -> int:
         """Length of the current segment, for deciding when to rotate."""
         return self._tail.end.length
@@ -79,7 +85,7 @@ class LogWriter:
         ``durable=False`` only queues it, for the next durable append, flush, rotate or close, or until about 1 MiB
         waits. Raises FencedError, StorageError (see the module's docstring) and OptionError (a head that is not JSON).
         """
-        payload = encode_payload(head, sections)
+        payload = self._tail.place.payload(kind, head, sections)
         if self._pending_bytes >= BUFFER_LIMIT:
             self.flush()  # before the record is taken: an append that raises leaves nothing behind
         entry = Entry(0, kind, payload, durable)
@@ -92,6 +98,17 @@ class LogWriter:
         if durable:
             self._settle(entry)
         return entry.lsn
+
+    @contextlib.contextmanager
+    def unless_overtaken(self) -> Iterator[None]:
+        """For reading what the log names: what is missing because a successor has swept it is a FencedError, no damage."""
+        try:
+            yield
+        except IntegrityError:
+            with self._io:
+                self._raise_if_dead()
+                self._tail.check_current()
+            raise
 
     def flush(self) -> None:
         """On return all that was appended before is durable. Raises FencedError and StorageError."""
@@ -119,6 +136,35 @@ class LogWriter:
             self._tail.floor = max(self._tail.floor, floor)
             if self._swept_to < self._tail.floor:
                 self._sweep(self._tail.floor)
+
+    @property
+    def next_slot(self) -> int:
+        """The slot of the segment that ``rotate`` or ``rewrite`` would create now."""
+        return self._tail.slot + 1
+
+    def rewrite(self, records: Sequence[tuple[Kind, Mapping[str, Any], Sequence[Buffer]]]) -> None:
+        """Make ``records`` all that the log says, in one step: it happens whole or not at all. Durable on return.
+
+        They get the LSNs 1, 2, ... of ``next_slot``. What was there before is deleted then. FencedError, StorageError:
+        it may have happened; the next attempt sees, and this writer cannot be used any more.
+        """
+        with self._io:
+            self._commit()
+            slot, tail = self.next_slot, self._tail
+            entries = [
+                Entry(lsn_of(slot, index), kind, tail.place.payload(kind, head, sections), durable=True)
+                for index, (kind, head, sections) in enumerate(records, 1)
+            ]
+            tail.floor = slot
+            try:
+                # Commit point: one segment, created whole, holds the records and the SEAL that lifts the floor to it.
+                tail.open_next(entries)
+            except BaseException as error:
+                self._dead = error if isinstance(error, CkptError) else _interrupted(tail.place.names, error)
+                raise
+            self._position = lsn_of(slot, len(entries))
+            self._next_lsn = self._position + 1 if self._appendable else lsn_of(slot + 1, 1)
+            self._sweep(slot)
 
     def close(self) -> None:
         """Flush and let go of the segment; a later append is a UsageError. Raises FencedError and StorageError."""
@@ -164,6 +210,7 @@ class LogWriter:
             raise
         for entry in batch:
             entry.settled = True
+            self._acknowledged = entry.lsn
 
     def _take(self, rotate: bool) -> tuple[list[Entry], bool]:
         """(all that is queued, whether it opens a new segment). From here on LSNs belong to what comes after it."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ckpt import events, host
@@ -18,16 +19,17 @@ from ckpt.capture import fingerprint
 from ckpt.capture.graph import Graph
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.errors import CkptError, CodeChangedError, Preempted
+from ckpt.errors import ArgumentsChangedError, CkptError, CodeChangedError, Preempted, StorageError
 from ckpt.format.names import RunNames
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind, Record
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
+from ckpt.protocols import Clock
 from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
-from ckpt.root import StoreRoot
+from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.pulse import Pulse
@@ -45,14 +47,20 @@ MAX_ATTEMPTS_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments."""
+    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments.
+
+    ``argument_digests`` (hexadecimal, by name) are those that all attempts of the run have to have in common.
+    """
 
     names: RunNames
     options: Options
     environment: Environment
     code: Mapping[str, str]
     arguments: str
+    argument_digests: Mapping[str, str]
     captures_locals: bool
+    clock: Clock = field(default_factory=host.SystemClock)
+    entropy: Callable[[int], bytes] = host.entropy
 
 
 @dataclass(slots=True)
@@ -64,10 +72,22 @@ class Attempt:
     run: Run
     signals: StopSignals
 
-    def enter(self) -> None:
-        """Make this the current run of the thread and listen to signals."""
-        current.enter(self.run)
-        self.signals.install()
+    @contextmanager
+    def running(self) -> Iterator[Run]:
+        """From entry to end: the current run of the thread, listening to signals; leaving records how it ended.
+
+        A forked child that leaves (``os.fork`` and ``sys.exit``) goes on with what it raised, and nothing is recorded.
+        """
+        failure: BaseException | None = None
+        try:
+            current.enter(self.run)
+            self.signals.install()
+            yield self.run
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self.close(failure)
 
     def close(self, error: BaseException | None) -> None:
         """End the attempt. ``error`` is what the job raised; nothing that goes wrong here hides it.
@@ -79,16 +99,23 @@ class Attempt:
         current.leave()
         self.signals.restore()
         try:
-            self.run.close()
-            if error is not None:
-                self._record(error)
-            self.services.log.close()
+            with ExitStack() as ends:  # run in reverse order, each of them whatever becomes of the others
+                ends.callback(self.services.log.close)
+                if error is not None:
+                    ends.callback(self._record, error)
+                ends.callback(self.run.close)
         except CkptError as trouble:
-            if error is None:
-                raise
+            if error is None and not isinstance(trouble, StorageError):
+                raise  # a storage that fails has been said already, and does not take the result from the caller
             events.say(f"could not record how the attempt ended: {trouble}")
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        try:
             self.services.lease.release()
+        except StorageError as trouble:
+            events.say(f"the lease could not be let go, another attempt may have to wait until it is old: {trouble}")
 
     def _record(self, error: BaseException) -> None:
         if isinstance(error, Preempted):
@@ -113,16 +140,18 @@ class Finished:
 def open_attempt(plan: Plan) -> Attempt | Finished:
     """Take the run over and find where it goes on; or its result, if it finished and is not wanted afresh.
 
-    RunBusyError (a live attempt), CorruptionError and its siblings, CodeChangedError, StorageError.
+    RunBusyError (a live attempt), CorruptionError and its siblings (RolledBackError), ArgumentsChangedError,
+    CodeChangedError, StorageError.
     """
-    clock = host.SystemClock()
-    root = StoreRoot.open(
-        plan.options.store, key=plan.environment.key, unsigned=_unsigned(plan.options), create=True
-    )
+    clock = plan.clock
+    root = _open_store(plan)
     holder = Holder.this_process(clock)
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
+        if view is not None:
+            view.expect(plan.options.expect_at_least, plan.names)
+            _check_arguments(plan, view)
         finished = _finished(plan, root, view)
         if finished is None:
             return _open(plan, root, lease, holder, view)
@@ -131,6 +160,28 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
         raise
     lease.release()
     return finished
+
+
+def _check_arguments(plan: Plan, view: LogView) -> None:
+    """ArgumentsChangedError if what counts of the log was begun with other arguments.
+
+    The earliest record that names arguments decides: the FENCE of an attempt that died before it could start the run
+    afresh, with new arguments, comes behind it.
+    """
+    began_lsn = history_of(view.records).began_lsn
+    heads = (record.head for record in view.records if record.lsn >= began_lsn)
+    first = next((head for head in heads if head.get("argument_digests")), None)
+    before = first["argument_digests"] if first is not None else {}
+    changed = [name for name, digest in plan.argument_digests.items() if before.get(name, digest) != digest]
+    if first is None or not changed:
+        return
+    raise ArgumentsChangedError(
+        f"the run was started with other values of {', '.join(changed)}: "
+        f"with {first['arguments']}, and now it is called with {plan.arguments}",
+        where=plan.names.address,
+        fix="give it another run_id (or key), or run it afresh: f.options(fresh=True)(...); "
+        "if not all arguments matter, say which ones do: @ckpt.job(key=lambda ...: ...)",
+    )
 
 
 def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | None:
@@ -151,25 +202,54 @@ def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | N
     return Finished(parts)
 
 
-def _unsigned(options: Options) -> bool:
-    return bool(getattr(options.store, "unsigned", False))
+def _open_store(plan: Plan) -> StoreRoot:
+    """The store of the options: an address, or a ``ckpt.Store``, which knows how it is to be opened."""
+    store, environment = plan.options.store, plan.environment
+    if isinstance(store, OpensRoot):
+        return store.open_root(create=True)
+    return StoreRoot.open(store, key=environment.key, encrypt=environment.encrypt, create=True)
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
-    names, key, clock = plan.names, root.key, host.SystemClock()
     facts = _facts(plan, holder)
-    log, view = LogWriter.take_over(Place(root.storage, names, key, host.entropy, clock), fence=facts, known=seen)
+    place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
+    log, view = LogWriter.take_over(place, fence=facts, known=seen)
+    try:
+        services = _services(plan, root, lease, log, view, facts)
+        services.retention.sweep_orphans()
+        run = Run(services, captures_locals=plan.captures_locals)
+    except BaseException:
+        _let_go(log)
+        raise
+    return Attempt(plan, services, run, StopSignals(run.stop))
+
+
+def _let_go(log: LogWriter) -> None:
+    """Close the log of an attempt that did not begin; what is raised already says why."""
+    try:
+        log.close()
+    except CkptError as trouble:
+        events.say(f"the log could not be closed: {trouble}")
+
+
+def _services(
+    plan: Plan, root: StoreRoot, lease: HeldLease, log: LogWriter, view: LogView, facts: dict[str, Any]
+) -> Services:
+    """Recover: where the run goes on, and everything that it works with from there."""
+    names, key, clock = plan.names, root.key, plan.clock
     history = history_of(view.records)
     _report_torn(view)
 
     def read(ref: SnapshotRef) -> list[Any]:
-        return read_snapshot(ref, root.storage, names, key)
+        with log.unless_overtaken():  # before an older checkpoint is taken for the newest good one
+            return read_snapshot(ref, root.storage, names, key)
 
     resume: ResumePoint | None = None
     # A job that finished is only opened to be run afresh: its checkpoints are gone.
     fresh = plan.options.fresh or (history.finished is not None and plan.captures_locals)
     if not fresh:
-        resume = find_resume_point(view, history, names, read)
+        with log.unless_overtaken():
+            resume = find_resume_point(view, history, names, read)
         if resume is not None and history.finished is None:
             fresh = _code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", _MIXED)
     if fresh:
@@ -184,7 +264,7 @@ def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: L
         names=names,
         key=key,
         clock=clock,
-        entropy=host.entropy,
+        entropy=plan.entropy,
         lease=lease,
         log=log,
         snapshots=snapshots,
@@ -202,10 +282,9 @@ def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: L
         remade_types=(MarkedLoop,),
     )
     if resume is not None:
-        snapshots.adopt([*resume.refs])
-    retention.sweep_orphans()
-    run = Run(services, captures_locals=plan.captures_locals)
-    return Attempt(plan, services, run, StopSignals(run.stop))
+        with log.unless_overtaken():
+            snapshots.adopt([*resume.refs])
+    return services
 
 
 def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
@@ -215,6 +294,7 @@ def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
         "job": plan.names.job,
         "run_id": plan.names.run_id,
         "arguments": plan.arguments,
+        "argument_digests": dict(plan.argument_digests),
         "command": host.command_line(),
         "cwd": os.getcwd(),
         "python": sys.version.split()[0],

@@ -40,7 +40,7 @@ class KeyedItems:
         """``shared`` is what the job may make longer or shorter meanwhile."""
         self._shared, self._given_length = shared, len(shared) if hasattr(shared, "__len__") else 0
 
-    def restore(self, done: bytes, travelled: Any) -> None:
+    def restore(self, done: bytes, travelled: Any = None) -> None:
         self.done = bytearray(done)
         self._known = {done[i : i + 16] for i in range(0, len(done), 16)}
         self.go_on_with(travelled)

@@ -29,18 +29,30 @@ class _InPlace:
         return _InPlace, (self.state,)
 
 
-def save(namespace: Namespace) -> dict[str, Any]:
-    """The values by name, picklable in the state's graph."""
-    return {
+class _Deleted:
+    """Stands for a name that the program gave and then deleted."""
+
+    def __reduce__(self) -> str:
+        return "_DELETED"
+
+
+_DELETED = _Deleted()
+
+
+def save(namespace: Namespace, given: frozenset[str]) -> dict[str, Any]:
+    """The values by name, picklable in the state's graph. ``given``: the names that it was made with."""
+    return {name: _DELETED for name in given - vars(namespace).keys()} | {
         name: _InPlace(value.state_dict()) if has_state_dict(value) else value
         for name, value in vars(namespace).items()
     }
 
 
 def restore(namespace: Namespace, saved: dict[str, Any]) -> None:
-    """Set the values back; names that the saved state does not have keep the values that the program gave."""
+    """Set the values back. Names that are new to the program keep the values that it gave; deleted ones are gone again."""
     for name, value in saved.items():
-        if isinstance(value, _InPlace):
+        if value is _DELETED:
+            vars(namespace).pop(name, None)
+        elif isinstance(value, _InPlace):
             getattr(namespace, name).load_state_dict(value.state)
         else:
             setattr(namespace, name, value)

@@ -14,6 +14,7 @@ from typing import Any
 from ckpt.capture.held import Path
 from ckpt.checkpointer import Kept
 from ckpt.format.path import PathNode
+from ckpt.session.callee import Calls
 from ckpt.session.items import Mark, base_mark
 from ckpt.session.keyed import KeyedItems
 from ckpt.session.sources import ConsumedSource, Source
@@ -73,7 +74,7 @@ class Node:
     plan_index: int = -1
     plan_item: Mark | None = None
     again: Iterator[Any] | None = None
-    occurrences: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    occurrences: dict[tuple[str, bytes], Calls] = field(default_factory=dict)
     gap: tuple[int, int] = (-1, -1)
 
     def __post_init__(self) -> None:

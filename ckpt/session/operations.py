@@ -15,12 +15,16 @@ from ckpt.codecs.pickling import from_bytes, to_bytes
 from ckpt.errors import IdentityError, UncapturableError, UnsupportedCodeError
 from ckpt.format.records import Kind
 from ckpt.session import current
+from ckpt.session.callee import Callee, callee_of
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, identity_of, scope_of
 from ckpt.session.track import Track
+from ckpt.settings import check_step_options
 
-_OK, _RAISED, _DREW = b"\x00", b"\x01", b"\x02"
-"""What an encoded result begins with: a value, an exception, or a value after drawing random numbers."""
+_OK, _RAISED, _DREW, _DREW_AND_RAISED = b"\x00", b"\x01", b"\x02", b"\x03"
+"""What an encoded result begins with: a value or an exception, by itself or with the generators that it moved on."""
+
+_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,17 @@ class StepSpec:
     """
 
     function: Callable[..., Any]
-    name: str
+    name: str | None = None
     key: Any = None
     retries: int = 0
     backoff: float = 1.0
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     record_errors: bool = False
+
+    @property
+    def callee(self) -> Callee:
+        """What a call is now: what a partial binds may have changed since the last one."""
+        return callee_of(self.function, self.name, keyed=self.key is not None)
 
 
 class Operations:
@@ -51,22 +60,25 @@ class Operations:
 
     def call(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The recorded result, or the result of executing the step now, which is recorded when this returns."""
+        callee = spec.callee
         argument_digest = self._argument_digest(spec, args, kwargs)
         with self._recorded.lock:
             node = self._track.active[-1]
-            identity = identity_of(self._track.active, spec.name, argument_digest)
+            in_order = current.run_of_thread() is not None
+            identity = identity_of(self._track.active, callee, argument_digest, in_order=in_order)
             where = scope_of(self._track.active)
         data = self._recorded.take(identity, node)
         if data is not None:
-            return self._outcome(data)
+            return _outcome(data)
         began, before = self._services.clock.monotonic(), read_random_state()
         outcome, value = self._execute(spec, identity, args, kwargs)
         self._refuse_changed_arguments(spec, args, kwargs, argument_digest)
         after = read_random_state()
         data = _encode(spec, outcome, value, after if after != before else None)
+        value = _as_replayed(spec, outcome, value, data)
         head = {
             "id": identity.hex(),
-            "step": spec.name,
+            "step": callee.name,
             "where": where,
             "seconds": round(self._services.clock.monotonic() - began, 6),
             "outcome": "ok" if outcome == _OK else "error",
@@ -91,7 +103,7 @@ class Operations:
             return digests.digest((args, kwargs))
         except IdentityError as error:
             raise IdentityError(
-                error.what, where=f"step {spec.name}, {error.where}", fix="identify the call: ckpt.step(fn, key=...)"
+                error.what, where=f"step {spec.callee.name}, {error.where}", fix="identify the call: ckpt.step(fn, key=...)"
             ) from error
 
     def _execute(self, spec: StepSpec, identity: bytes, args: Any, kwargs: Any) -> tuple[bytes, Any]:
@@ -119,31 +131,51 @@ class Operations:
         """A replay returns the result and nothing else: what a step does to its arguments would be missing."""
         if spec.key is None and self._argument_digest(spec, args, kwargs) != before:
             raise UnsupportedCodeError(
-                f"step {spec.name} changed its arguments, which a replay of its result could not do",
-                where=f"step {spec.name}",
+                f"step {spec.callee.name} changed its arguments, which a replay of its result could not do",
+                where=f"step {spec.callee.name}",
                 fix="return what changes, and change it in the job (a copy of the argument: x = step(f)(x))",
             )
 
-    @staticmethod
-    def _outcome(data: bytes) -> Any:
-        value = from_bytes(memoryview(data)[1:])
-        if data[:1] == _RAISED:
-            raise value
-        if data[:1] == _DREW:
-            value, state = value
-            write_random_state(state)
+
+def _outcome(data: bytes) -> Any:
+    """What a recorded step gives: its value, or its exception raised, with the generators where it left them."""
+    value = from_bytes(memoryview(data)[1:])
+    if data[:1] in (_DREW, _DREW_AND_RAISED):
+        value, state = value
+        write_random_state(state)
+    if data[:1] in (_RAISED, _DREW_AND_RAISED):
+        raise value
+    return value
+
+
+def _as_replayed(spec: StepSpec, outcome: bytes, value: Any, data: bytes) -> Any:
+    """The result as a replay gives it: never an object that the step, or its caller, holds as well.
+
+    Otherwise a change to the result would reach an argument or a cache the first time, and not after a resume.
+    """
+    if outcome == _RAISED or type(value) in _IMMUTABLE:
         return value
+    try:
+        loaded = from_bytes(memoryview(data)[1:])
+    except Exception as error:
+        raise UncapturableError(
+            f"a {type(value).__qualname__} was saved and cannot be loaded ({type(error).__name__}: {error})",
+            where=f"result of step {spec.callee.name}",
+            fix="return plain data from the step",
+        ) from error
+    return loaded[0] if data[:1] == _DREW else loaded
 
 
 def _encode(spec: StepSpec, outcome: bytes, value: Any, drew: RandomState | None) -> bytes:
     """The record of a result. UncapturableError if it cannot be pickled; an exception that cannot come back is raised."""
     try:
         if outcome == _RAISED:
-            return _RAISED + _checked_error(value)
+            checked = _checked_error(value)
+            return _RAISED + checked if drew is None else _DREW_AND_RAISED + to_bytes((value, drew))
         return _OK + to_bytes(value) if drew is None else _DREW + to_bytes((value, drew))
     except UncapturableError as error:
         raise UncapturableError(
-            error.what, where=f"result of step {spec.name}", fix="return plain data from the step"
+            error.what, where=f"result of step {spec.callee.name}", fix="return plain data from the step"
         ) from error
 
 
@@ -168,6 +200,5 @@ def make_spec(function: Any, options: dict[str, Any]) -> StepSpec:
             f"step {function.__qualname__} is a generator or coroutine function, which has no result to record",
             fix="make it a plain function that returns its result",
         )
-    given = dict(options)
-    name = given.pop("name", None) or getattr(function, "__qualname__", type(function).__qualname__)
-    return StepSpec(function, name, **given)
+    check_step_options(options)
+    return StepSpec(function, **options)

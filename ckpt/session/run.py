@@ -18,9 +18,9 @@ from ckpt.capture.randomness import write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept, Request
-from ckpt.errors import LogLostError, OptionError, Preempted, StorageError
+from ckpt.errors import OptionError, Preempted, StorageError
 from ckpt.format.path import END, without_loops
-from ckpt.format.records import Kind
+from ckpt.format.records import Kind, lsn_text
 from ckpt.session import current, namespace
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.namespace import Namespace
@@ -47,7 +47,7 @@ class Run:
         )
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
         self._captures_locals = captures_locals
-        self._namespaces: list[Namespace] = []
+        self._namespaces: list[tuple[Namespace, frozenset[str]]] = []
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
         self._failure: Exception | None = None
@@ -64,7 +64,6 @@ class Run:
         )
 
     # -- what a user may ask --------------------------------------------------------------------------------
-
     @property
     def id(self) -> str:
         """The run's id."""
@@ -85,6 +84,11 @@ class Run:
         """Whether this attempt goes on from a checkpoint of an earlier one."""
         return self._services.resume is not None
 
+    @property
+    def log_position(self) -> str:
+        """How far the log is durable, like "42.7": what a later attempt may be told to ``expect_at_least``."""
+        return lsn_text(self._services.log.acknowledged)
+
     def state(self, **initial: Any) -> Namespace:
         """A namespace with these values, which are part of every later checkpoint, or with the restored ones.
 
@@ -97,7 +101,7 @@ class Run:
             self._visible.add(made, "state")
             return made
         position = len(self._namespaces)
-        self._namespaces.append(made)
+        self._namespaces.append((made, frozenset(initial)))
         resume = self._services.resume
         if resume is not None and without_loops(resume.path):
             saved = self._services.resumed_namespaces(self._capture.load_plain)
@@ -107,12 +111,16 @@ class Run:
 
     def loop(self, iterable: Any, name: str | None = None, key: Any = None, progress: bool | None = None) -> Any:
         """A marked loop of this run (see ``ckpt.loop``)."""
+        if not self._alive or current.run_of_thread() is not self:
+            return iterable  # in another thread, inside a step, in a child: plain, as ckpt.loop is there
         frame = frames.user_frame(frames.caller(1))
         assert frame is not None
         return MarkedLoop(self, iterable, sites.site_at(frame), name, key, progress)
 
-    def step(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        """``function`` as a recorded step of this run (options as for ``ckpt.step``)."""
+    def step(self, function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
+        """``function`` as a recorded step of this run; also a decorator with options (those of ``ckpt.step``)."""
+        if function is None:
+            return lambda decorated: self.step(decorated, **options)
         spec = make_spec(function, options)
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
@@ -179,10 +187,10 @@ class Run:
         self.attention.append("failure")
 
     def namespaces_to_save(self) -> list[Any]:
-        return [namespace.save(one) for one in self._namespaces]
+        return [namespace.save(one, given) for one, given in self._namespaces]
 
     def restore_namespaces(self, contents: list[Any]) -> None:
-        for made, saved in zip(self._namespaces, contents, strict=False):
+        for (made, _), saved in zip(self._namespaces, contents, strict=False):
             namespace.restore(made, saved)
 
     def replayed(self) -> None:
@@ -233,7 +241,10 @@ class Run:
             # Asked for at this very place: wait for the one in flight, as the caller would expect.
             self._saving.wait_idle()
             return True
-        if not self._pacing.due or self._saving.busy:
+        if not self._pacing.due:
+            return False
+        if self._saving.busy:
+            self._saving.look_again_soon()
             return False
         later_s = self._pacing.allows(self.track.active, node, now)
         if later_s:
@@ -260,10 +271,8 @@ class Run:
         self.track.rebase(node, frame)
         try:
             self._saving.submit_and_wait("signal", self.track.root, began)
-        except LogLostError:
-            raise
         except StorageError as error:
-            events.say(f"the last checkpoint could not be stored; the one before it stays good: {error}")
+            events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
         self._end_preempted()
 
     def _end_preempted(self) -> None:
@@ -293,6 +302,9 @@ class Run:
     def _check_usable(self) -> None:
         if not self._alive:
             raise OptionError(f"run {self.address} is over", fix="use it inside its job or with block")
+        if current.run_of_thread() is not self:
+            what = f"checkpoint() of run {self.address} is called in a step or in another thread than the job's"
+            raise OptionError(what, fix="call it in the job itself; run.request_checkpoint() may be called from anywhere")
 
     # -- life -----------------------------------------------------------------------------------------------
 

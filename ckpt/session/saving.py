@@ -23,6 +23,9 @@ from ckpt.session.ticker import Chore, Ticker
 RETRY_S = 1.0
 """Shortest pause after a checkpoint that the storage refused."""
 
+BUSY_S = 0.02
+"""How soon a checkpoint that is due looks again for the end of the one in flight."""
+
 RENEW_S = 5.0
 """How often the lease says that this process lives."""
 
@@ -66,13 +69,13 @@ class Saving:
         self._services, self._pacing, self._recorded, self._attention = services, pacing, recorded, attention
         self._postpone, self._beat = postpone, beat
         self._number = services.last_number
-        self._starved = False
+        self._starved = self._flush_failed = False
         self.totals = Totals()
         self.entry: Kept | None = None
         self._checkpointer = Checkpointer(
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
-        self._ticker = Ticker(attention, services.clock, self._chores())
+        self._ticker = Ticker(attention, services.clock, self._chores(), postpone)
 
     def _chores(self) -> list[Chore]:
         chores = [Chore(RENEW_S, self._renew_lease)]
@@ -155,6 +158,10 @@ class Saving:
             )
         self._ticker.due_at(self._services.clock.monotonic() + after_s)
 
+    def look_again_soon(self) -> None:
+        """A checkpoint was due while the one before it was still in flight: a reminder that is used up comes once more."""
+        self._ticker.due_at(self._services.clock.monotonic() + BUSY_S)
+
     def close(self) -> None:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
@@ -165,7 +172,8 @@ class Saving:
     def _committed(self, request: Request, lsn: int, packs: frozenset[str], cost_s: float) -> None:
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
-        self._services.trigger.committed(self._pacing.iterations, self._services.clock.monotonic(), cost_s)
+        if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
+            self._services.trigger.committed(self._pacing.iterations, self._services.clock.monotonic(), cost_s)
         self.schedule()
         self._beat(request)
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
@@ -183,10 +191,13 @@ class Saving:
     def _flush_operations(self) -> None:
         try:
             self._services.log.flush()
+            self._flush_failed = False
         except LogLostError as error:
             self._postpone(error)
         except StorageError as error:
-            events.say(f"recorded operations could not be made durable yet, trying again: {error}")
+            if not self._flush_failed:
+                self._flush_failed = True
+                events.say(f"recorded operations could not be made durable yet, trying again: {error}")
         except CkptError as error:
             self._postpone(error)
 

@@ -13,25 +13,29 @@ from collections.abc import Iterable
 from typing import Any
 
 from ckpt.errors import CorruptionError
+from ckpt.session.callee import Callee, Calls, note_call
 from ckpt.session.node import Node, Results
 
 _ENTRY = struct.Struct("<16sQ")
 
 
-def identity_of(active: list[Node], name: str, argument_digest: bytes) -> bytes:
-    """16 bytes that name this call within the run. Counts the occurrence: call once per call of the step."""
+def identity_of(active: list[Node], callee: Callee, argument_digest: bytes, *, in_order: bool) -> bytes:
+    """16 bytes that name this call within the run. Counts the occurrence: call once per call of the step.
+
+    ``in_order``: the call is made by the job's own thread. IdentityError if it cannot be told from another one.
+    """
     innermost = active[-1]
     fetching = innermost.fetching
     gap = (innermost.index, innermost.entries) if fetching is None else (-1, fetching)
     if innermost.gap != gap:
         innermost.gap = gap
         innermost.occurrences = {}
-    occurrence = innermost.occurrences.get((name, argument_digest), 0)
-    innermost.occurrences[name, argument_digest] = occurrence + 1
+    calls = innermost.occurrences.setdefault((callee.identity, argument_digest), Calls())
+    occurrence = note_call(calls, callee, in_order=in_order)
     place = f"{scope_of(active)}|{innermost.entries}"
     if fetching is not None:
         place = f"{scope_of(active[:-1])}|{innermost.site}[{innermost.entry}]<{fetching}"
-    return hashlib.blake2b(f"{place}|{name}|{occurrence}|".encode() + argument_digest, digest_size=16).digest()
+    return hashlib.blake2b(f"{place}|{callee.identity}|{occurrence}|".encode() + argument_digest, digest_size=16).digest()
 
 
 def scope_of(active: list[Node]) -> str:

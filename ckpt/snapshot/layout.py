@@ -2,7 +2,7 @@
 
 Pure: bytes in, bytes out. A pack is a header, chunks back to back, and one manifest at its end. Every digest here is
 keyed, so with the run's key it is a MAC, and starts with a word for what it covers, so that no chunk can pass for
-anything else.
+anything else. In an encrypted pack each chunk and the manifest are encrypted by themselves, under the pack's data key.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckpt.format.keys import Key, digest
+from ckpt.format.cipher import SALT_SIZE, Cipher
+from ckpt.format.keys import KEY_ID_SIZE, Key, digest
 
 if TYPE_CHECKING:
-    from ckpt.format.names import RunNames
     from ckpt.protocols import Buffer
 
 CHUNK_SIZE = 1024 * 1024
@@ -25,7 +25,9 @@ is 1/20,000 of the state, and hashing, compression and reads are already at thei
 MAGIC = b"ckptpack"
 VERSION = 1
 
-_HEADER = struct.Struct("<8sII32s")
+_HEADER = struct.Struct("<8sII16s32s32s")
+_SIGNED = 64  # bytes of a header in front of its digest
+_ENCRYPTED = 1
 _COUNTS = struct.Struct("<II")
 _LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<32sQIHH")
@@ -34,7 +36,7 @@ HEADER_SIZE = _HEADER.size
 
 
 class Place(NamedTuple):
-    """Where a chunk is stored: ``length`` bytes at ``offset`` of the pack, in the codec's form."""
+    """Where a chunk is stored: ``length`` bytes at ``offset`` of the pack, in the codec's form, then encrypted."""
 
     pack: str
     offset: int
@@ -57,9 +59,26 @@ class Manifest:
     chunks: tuple[Chunk, ...]
 
 
-def pack_header(key: Key, names: RunNames) -> bytes:
-    """The first bytes of every pack of a run."""
-    return _HEADER.pack(MAGIC, VERSION, 0, digest(key, b"ckpt pack", names.address.encode()))
+def pack_header(key: Key, pack: str, salt: bytes | None) -> bytes:
+    """The first bytes of the pack of this name. ``salt``: that of its data key; None for a pack that is not encrypted."""
+    flags, salt = (0, bytes(SALT_SIZE)) if salt is None else (_ENCRYPTED, salt)
+    signed = _HEADER.pack(MAGIC, VERSION, flags, key.id.encode("ascii").ljust(KEY_ID_SIZE, b"\0"), salt, b"")[:_SIGNED]
+    return signed + digest(key, b"ckpt pack", signed, pack.encode())
+
+
+def open_header(key: Key, pack: str, header: bytes) -> Cipher | None:
+    """The data key of a pack, None for one that is not encrypted. ValueError if ``key`` did not sign it for this name."""
+    if len(header) != HEADER_SIZE or header[_SIGNED:] != digest(key, b"ckpt pack", header[:_SIGNED], pack.encode()):
+        raise ValueError("the pack's header does not verify")
+    magic, version, flags, _, salt, _ = _HEADER.unpack(header)
+    if magic != MAGIC or version != VERSION or flags & ~_ENCRYPTED:
+        raise ValueError("the pack's header makes no sense")
+    return pack_cipher(key, pack, salt) if flags else None
+
+
+def pack_cipher(key: Key, pack: str, salt: bytes) -> Cipher:
+    """The data key of the pack with this ``salt``; its pieces are numbered by their offsets."""
+    return Cipher(key, salt, pack)
 
 
 def chunk_digest(key: Key, raw: Buffer) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt.codecs.compression import RAW, decompress
 from ckpt.errors import CorruptionError, MissingKeyError
+from ckpt.format.cipher import Cipher
 from ckpt.format.keys import Key
 from ckpt.snapshot import layout
 from ckpt.snapshot.layout import Manifest, Place
@@ -21,7 +22,7 @@ from ckpt.snapshot.reference import Inline, Packed, SnapshotRef, inline_body
 
 if TYPE_CHECKING:
     from ckpt.format.names import RunNames
-    from ckpt.protocols import Storage
+    from ckpt.protocols import Buffer, Storage
 
 READERS = 4
 """Reads that run at once: enough to keep a disk and two cores busy, few enough for a small machine's memory."""
@@ -34,18 +35,22 @@ DIRECT_SIZE = 64 * 1024
 
 
 def read_snapshot(ref: SnapshotRef, storage: Storage, names: RunNames, key: Key) -> list[bytearray | bytes]:
-    """The parts of the snapshot, in order, in new writable memory. CorruptionError for what does not verify."""
+    """The parts of the snapshot, in order, in new writable memory. CorruptionError for what does not verify.
+
+    UntrustedError if it was signed with a key that the reader does not have.
+    """
     if isinstance(ref.body, Inline):
-        return _open_inline(ref.body, key)
+        return _open_inline(ref.body, _signer(ref, key, names.address))
     from concurrent.futures import ThreadPoolExecutor  # imports logging: too slow for `import ckpt`
 
-    manifest = read_manifest(ref.body, storage, names, key)
+    packs = _Packs(storage, _signer(ref, key, ref.body.packs[-1]), encrypted=ref.body.encrypted)
+    manifest = _read_manifest(ref.body, storage, names, packs)
     if sum(manifest.lengths) != ref.nbytes:
         raise _corrupt(ref.body.packs[-1], ref.body.offset, "the snapshot's size is not the one in its reference")
     parts: list[bytearray | bytes] = [_uninitialised(length) for length in manifest.lengths]
-    fetcher = _Fetcher(storage, names, key)
-    jobs: list[Callable[[], None]] = [partial(fetcher.check_header, pack) for pack in ref.body.packs]
-    jobs += [partial(fetcher.fetch, run) for run in _runs(_wanted(manifest, parts))]
+    fetcher = _Fetcher(storage, packs)
+    jobs: list[Callable[[], object]] = [partial(packs.open, pack) for pack in ref.body.packs]
+    jobs += [partial(fetcher.fetch, run) for run in _runs(_wanted(manifest, parts, ref.body.encrypted))]
     with ThreadPoolExecutor(min(READERS, len(jobs)), "ckpt-read") as readers:
         futures = [readers.submit(job) for job in jobs]
         try:
@@ -57,8 +62,41 @@ def read_snapshot(ref: SnapshotRef, storage: Storage, names: RunNames, key: Key)
     return parts
 
 
-def read_manifest(body: Packed, storage: Storage, names: RunNames, key: Key) -> Manifest:
-    """The verified manifest of a snapshot. CorruptionError."""
+def read_manifest(ref: SnapshotRef, storage: Storage, names: RunNames, key: Key) -> Manifest:
+    """The verified manifest of a snapshot that is in packs. CorruptionError, UntrustedError."""
+    assert isinstance(ref.body, Packed)
+    packs = _Packs(storage, _signer(ref, key, ref.body.packs[-1]), encrypted=ref.body.encrypted)
+    return _read_manifest(ref.body, storage, names, packs)
+
+
+def _signer(ref: SnapshotRef, key: Key, where: str) -> Key:
+    return key.named(ref.key_id, where=where, what="the snapshot")
+
+
+class _Packs:
+    """The headers of packs: each is verified before anything of its pack is used. Thread-safe."""
+
+    def __init__(self, storage: Storage, key: Key, *, encrypted: bool) -> None:
+        self.key = key
+        self._storage, self._encrypted = storage, encrypted
+        self._opened: dict[str, Cipher | None] = {}
+
+    def open(self, pack: str) -> Cipher | None:
+        """The pack's data key; None if it is not encrypted. CorruptionError."""
+        if pack not in self._opened:  # two threads may both read a header: with the same outcome
+            try:
+                cipher = layout.open_header(self.key, pack, self._storage.get(pack, 0, layout.HEADER_SIZE))
+                if (cipher is not None) != self._encrypted:
+                    raise ValueError("the pack's header does not fit the snapshot")
+            except MissingKeyError as error:
+                raise _corrupt(pack, 0, "the pack is missing") from error
+            except ValueError as error:
+                raise _corrupt(pack, 0, str(error)) from error
+            self._opened[pack] = cipher
+        return self._opened[pack]
+
+
+def _read_manifest(body: Packed, storage: Storage, names: RunNames, packs: _Packs) -> Manifest:
     for name in body.packs:
         if names.parse_pack(name) is None:
             raise _corrupt(name, 0, "a snapshot names this as its pack, which it is not")
@@ -70,9 +108,11 @@ def read_manifest(body: Packed, storage: Storage, names: RunNames, key: Key) -> 
         encoded = storage.get(pack, body.offset, body.length)
     except MissingKeyError as error:
         raise _corrupt(pack, 0, "the pack is missing") from error
-    if layout.manifest_digest(key, encoded) != body.digest:
+    if layout.manifest_digest(packs.key, encoded) != body.digest:
         raise _corrupt(pack, body.offset, "the snapshot's manifest does not verify")
     try:
+        if body.encrypted and (cipher := packs.open(pack)) is not None:
+            encoded = cipher.decrypt(body.offset, encoded)
         return layout.decode_manifest(encoded, body.packs)
     except ValueError as error:
         raise _corrupt(pack, body.offset, str(error)) from error
@@ -100,6 +140,7 @@ class _Wanted(NamedTuple):
     place: Place
     digest: bytes
     length: int
+    direct: bool
     uses: list[tuple[int, int]]
     parts: list[bytearray | bytes]
 
@@ -123,16 +164,17 @@ class _Run:
         if self.length + chunk.place.length > RUN_SIZE:
             return False
         if not self.direct:
-            return not _is_direct(chunk)
+            return not chunk.direct
         index, start = last.uses[0]
         return chunk.place.codec == RAW and chunk.uses[0] == (index, start + last.length)
 
 
-def _wanted(manifest: Manifest, parts: list[bytearray | bytes]) -> list[_Wanted]:
+def _wanted(manifest: Manifest, parts: list[bytearray | bytes], encrypted: bool) -> list[_Wanted]:
     """Each stored chunk once, in the order of packs and offsets."""
     wanted: dict[bytes, _Wanted] = {}
     for chunk, (index, start, stop) in zip(manifest.chunks, layout.cut(manifest.lengths), strict=True):
-        new = _Wanted(chunk.place, chunk.digest, stop - start, [], parts)
+        direct = not encrypted and chunk.place.codec == RAW and chunk.place.length >= DIRECT_SIZE
+        new = _Wanted(chunk.place, chunk.digest, stop - start, direct, [], parts)
         wanted.setdefault(chunk.digest, new).uses.append((index, start))
     return sorted(wanted.values(), key=lambda entry: entry.place)
 
@@ -143,31 +185,18 @@ def _runs(wanted: list[_Wanted]) -> Iterator[_Run]:
         if run is None or not run.takes(chunk):
             if run is not None:
                 yield run
-            run = _Run(_is_direct(chunk), [])
+            run = _Run(chunk.direct, [])
         run.chunks.append(chunk)
         run.length += chunk.place.length
     if run is not None:
         yield run
 
 
-def _is_direct(chunk: _Wanted) -> bool:
-    return chunk.place.codec == RAW and chunk.place.length >= DIRECT_SIZE
-
-
 class _Fetcher:
     """Reads and verifies; every method may run in any thread."""
 
-    def __init__(self, storage: Storage, names: RunNames, key: Key) -> None:
-        self._storage, self._key = storage, key
-        self._header = layout.pack_header(key, names)
-
-    def check_header(self, pack: str) -> None:
-        try:
-            header = self._storage.get(pack, 0, layout.HEADER_SIZE)
-        except MissingKeyError as error:
-            raise _corrupt(pack, 0, "the pack is missing") from error
-        if header != self._header:
-            raise _corrupt(pack, 0, "the pack's header does not verify")
+    def __init__(self, storage: Storage, packs: _Packs) -> None:
+        self._storage, self._packs = storage, packs
 
     def fetch(self, run: _Run) -> None:
         """Read the chunks of ``run`` into all the places that want them."""
@@ -180,7 +209,7 @@ class _Fetcher:
         except MissingKeyError as error:
             raise _corrupt(pack, start, "the pack is missing") from error
         for chunk in run.chunks:
-            if layout.chunk_digest(self._key, chunk.target(0)) != chunk.digest:
+            if layout.chunk_digest(self._packs.key, chunk.target(0)) != chunk.digest:
                 raise _corrupt(pack, chunk.place.offset, "a chunk does not verify")
             for use in range(1, len(chunk.uses)):
                 chunk.target(use)[:] = chunk.target(0)
@@ -199,10 +228,14 @@ class _Fetcher:
         data = memoryview(self._storage.get(pack, start, run.length))
         if data.nbytes != run.length:
             raise _corrupt(pack, start + data.nbytes, "the pack ends early")
+        cipher = self._packs.open(pack)
         for chunk in run.chunks:
             at = chunk.place.offset - start
+            stored: Buffer = data[at : at + chunk.place.length]
             try:
-                raw = decompress(chunk.place.codec, data[at : at + chunk.place.length], chunk.length)
+                if cipher is not None:
+                    stored = cipher.decrypt(chunk.place.offset, stored)
+                raw = decompress(chunk.place.codec, stored, chunk.length)
             except ValueError as error:
                 raise _corrupt(pack, chunk.place.offset, str(error)) from error
             chunk.target(0)[:] = raw

@@ -10,12 +10,13 @@ import zlib
 from dataclasses import dataclass
 
 from ckpt.errors import CorruptionError, UnknownFormatError
+from ckpt.format.keys import KEY_ID_SIZE
 from ckpt.protocols import Buffer
 
 VERSION = 1
-_INLINE, _PACKED = 0, 1
+_INLINE, _PACKED, _PACKED_ENCRYPTED = 0, 1, 2
 
-_HEAD = struct.Struct("<BBQQ")  # version, form, nbytes, stored_nbytes
+_HEAD = struct.Struct("<BBQQ16s")  # version, form, nbytes, stored_nbytes, id of the key
 _INLINE_HEAD = struct.Struct("<HI")  # codec, number of parts
 _PART = struct.Struct("<I")
 _PACKED_HEAD = struct.Struct("<QI32sHH")  # manifest: offset, length, digest; number of packs, length of their prefix
@@ -37,21 +38,29 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """All packs that the snapshot draws on, and where in the last of them its manifest is, with its keyed digest."""
+    """All packs that the snapshot draws on, and where in the last of them its manifest is, with its keyed digest.
+
+    ``encrypted``: all the packs are, or none of them is.
+    """
 
     packs: tuple[str, ...]
     offset: int
     length: int
     digest: bytes
+    encrypted: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRef:
-    """Names one durable snapshot of ``nbytes`` bytes, for which ``stored_nbytes`` bytes were newly written."""
+    """Names one durable snapshot of ``nbytes`` bytes, for which ``stored_nbytes`` bytes were newly written.
+
+    ``key_id`` is that of the key whose digests it has: a record that names an older snapshot may have another one.
+    """
 
     nbytes: int
     stored_nbytes: int
     body: Inline | Packed
+    key_id: str
 
     @property
     def packs(self) -> frozenset[str]:
@@ -61,8 +70,10 @@ class SnapshotRef:
     def encode(self) -> bytes:
         """The reference's bytes, with a checksum over all of them."""
         body = _encode_packed(self.body) if isinstance(self.body, Packed) else _encode_inline(self.body)
-        form = _PACKED if isinstance(self.body, Packed) else _INLINE
-        encoded = _HEAD.pack(VERSION, form, self.nbytes, self.stored_nbytes) + body
+        packed = _PACKED_ENCRYPTED if isinstance(self.body, Packed) and self.body.encrypted else _PACKED
+        form = packed if isinstance(self.body, Packed) else _INLINE
+        key_id = self.key_id.encode("ascii").ljust(KEY_ID_SIZE, b"\0")
+        encoded = _HEAD.pack(VERSION, form, self.nbytes, self.stored_nbytes, key_id) + body
         return encoded + _CRC.pack(zlib.crc32(encoded))
 
     @staticmethod
@@ -74,15 +85,16 @@ class SnapshotRef:
         data = bytes(data)  # references are small, and the caller may go on to use its memory
         if len(data) < _HEAD.size + _CRC.size or _CRC.unpack(data[-_CRC.size :])[0] != zlib.crc32(data[: -_CRC.size]):
             raise _corrupt("its checksum does not hold", len(data))
-        version, form, nbytes, stored_nbytes = _HEAD.unpack_from(data)
+        version, form, nbytes, stored_nbytes, key_id = _HEAD.unpack_from(data)
         if version != VERSION:
             raise UnknownFormatError(
                 f"a snapshot reference of version {version}; this ckpt knows {VERSION}", fix="Use a newer ckpt."
             )
-        body = _Reader(data[: -_CRC.size], _HEAD.size)
-        if form not in (_INLINE, _PACKED):
+        rest = _Reader(data[: -_CRC.size], _HEAD.size)
+        if form not in (_INLINE, _PACKED, _PACKED_ENCRYPTED) or not key_id.isascii():
             raise _corrupt(f"unknown form {form}", 1)
-        return SnapshotRef(nbytes, stored_nbytes, _decode_inline(body) if form == _INLINE else _decode_packed(body))
+        body = _decode_inline(rest) if form == _INLINE else _decode_packed(rest, encrypted=form == _PACKED_ENCRYPTED)
+        return SnapshotRef(nbytes, stored_nbytes, body, key_id.rstrip(b"\0").decode("ascii"))
 
 
 def inline_body(lengths: tuple[int, ...], codec: int, stored: Buffer) -> bytes:
@@ -113,7 +125,7 @@ def _encode_packed(body: Packed) -> bytes:
     return b"".join(pieces)
 
 
-def _decode_packed(data: _Reader) -> Packed:
+def _decode_packed(data: _Reader, *, encrypted: bool) -> Packed:
     offset, length, digest, count, prefix_length = _PACKED_HEAD.unpack(data.take(_PACKED_HEAD.size))
     try:
         prefix = data.take(prefix_length).decode()
@@ -124,7 +136,7 @@ def _decode_packed(data: _Reader) -> Packed:
         raise _corrupt("a pack's name is longer than any", data.position)
     if not packs or data.rest():
         raise _corrupt("names no pack, or goes on behind the last one", data.position)
-    return Packed(packs, offset, length, digest)
+    return Packed(packs, offset, length, digest, encrypted)
 
 
 class _Reader:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from ckpt import host
 from ckpt.codecs.compression import compress_if_worth
 from ckpt.errors import StorageError
+from ckpt.format.cipher import SALT_SIZE
 from ckpt.format.keys import Key
 from ckpt.snapshot import layout
 from ckpt.snapshot.layout import Chunk, Manifest, Place
@@ -44,10 +46,16 @@ LOOKAHEAD = 8
 class SnapshotWriter:
     """Writes the snapshots of one attempt. Thread-safe: one call at a time does its work, others wait."""
 
-    def __init__(self, storage: Storage, names: RunNames, key: Key, epoch: int, *, inline_limit: int = 16384) -> None:
-        """``inline_limit``: states up to about this many bytes are stored inside their references."""
+    def __init__(
+        self, storage: Storage, names: RunNames, key: Key, epoch: int, *, inline_limit: int = 16384,
+        entropy: Callable[[int], bytes] = host.entropy,
+    ) -> None:  # fmt: skip
+        """``inline_limit``: states up to about this many bytes are stored inside their references.
+
+        ``entropy`` gives fresh random bytes: where the store encrypts, each pack has a data key from them.
+        """
         self._storage, self._names, self._key = storage, names, key
-        self._epoch, self._inline_limit = epoch, inline_limit
+        self._epoch, self._inline_limit, self._entropy = epoch, inline_limit, entropy
         self._lock = threading.Lock()
         self._next_pack = 0
         self._known: dict[bytes, Place] = {}
@@ -70,11 +78,11 @@ class SnapshotWriter:
         """Make the chunks of earlier snapshots known, so that they are not written again.
 
         Only for snapshots that ``read_snapshot`` has just verified: a chunk that is known is not looked at again.
-        CorruptionError if a manifest does not verify.
+        Chunks of an older key are never drawn on: their digests are others. CorruptionError if a manifest does not verify.
         """
         for ref in refs:
             if isinstance(ref.body, Packed):
-                manifest = read_manifest(ref.body, self._storage, self._names, self._key)
+                manifest = read_manifest(ref, self._storage, self._names, self._key)
                 with self._lock:
                     self._known.update(manifest.chunks)
                     self._last_pack_count = max(self._last_pack_count, len(ref.packs))
@@ -93,7 +101,7 @@ class SnapshotWriter:
         codec, stored = compress_if_worth(b"".join(parts))
         body = inline_body(lengths, codec, stored)
         inline = Inline(lengths, codec, bytes(stored), layout.inline_digest(self._key, body))
-        return SnapshotRef(sum(lengths), len(body), inline)
+        return SnapshotRef(sum(lengths), len(body), inline, self._key.id)
 
     def _write_pack(self, parts: list[memoryview]) -> SnapshotRef:
         from concurrent.futures import ThreadPoolExecutor  # imports logging: too slow for `import ckpt`
@@ -101,7 +109,7 @@ class SnapshotWriter:
         pack = self._names.pack(self._epoch, self._next_pack)
         # Never the same name twice: after an error nobody knows for sure what is stored under this one.
         self._next_pack += 1
-        stream = _PackStream(pack, self._names, self._key, self._known)
+        stream = _PackStream(pack, self._key, self._known, self._entropy)
         # Leaving this block, by an error too, waits for the worker: it reads memory that the caller will release.
         with ThreadPoolExecutor(1, "ckpt-chunks") as worker, closing(stream.pieces(parts, worker)) as pieces:
             written = self._storage.put(pack, pieces)
@@ -110,21 +118,25 @@ class SnapshotWriter:
         # Commit point: the pack is durable, so its chunks are known from here on.
         self._known.update(stream.stored)
         self._last_pack_count = len(stream.manifest.packs)
-        return SnapshotRef(sum(part.nbytes for part in parts), written, stream.manifest)
+        return SnapshotRef(sum(part.nbytes for part in parts), written, stream.manifest, self._key.id)
 
 
 class _PackStream:
     """The bytes of one pack, made while they are written."""
 
-    def __init__(self, pack: str, names: RunNames, key: Key, known: dict[bytes, Place]) -> None:
-        self._pack, self._names, self._key, self._known = pack, names, key, known
+    def __init__(
+        self, pack: str, key: Key, known: dict[bytes, Place], entropy: Callable[[int], bytes]
+    ) -> None:  # fmt: skip
+        self._pack, self._key, self._known = pack, key, known
+        self._salt = entropy(SALT_SIZE) if key.encrypts else None
+        self._cipher = None if self._salt is None else layout.pack_cipher(key, pack, self._salt)
         self.stored: dict[bytes, Place] = {}
         self.length = 0
         self.manifest: Packed | None = None  # once the last byte was handed out
 
     def pieces(self, sources: list[memoryview], worker: ThreadPoolExecutor) -> Generator[Buffer]:
         """The pack from its header to its manifest. ``sources`` must stay as they are until this has ended."""
-        yield self._count(layout.pack_header(self._key, self._names))
+        yield self._count(layout.pack_header(self._key, self._pack, self._salt))
         chunks: list[Chunk] = []
         packs: set[str] = set()
         for address, raw, codec, stored in self._prepared(sources, worker):
@@ -135,6 +147,7 @@ class _PackStream:
             if place is None:
                 if stored is None:
                     codec, stored = compress_if_worth(raw)
+                stored = self._encrypted(stored)
                 length = memoryview(stored).nbytes
                 place = self.stored[address] = Place(self._pack, self.length, length, codec)
                 yield self._count(stored)
@@ -143,10 +156,15 @@ class _PackStream:
             chunks.append(Chunk(address, place))
         all_packs = (*sorted(packs), self._pack)
         lengths = tuple(source.nbytes for source in sources)
-        encoded = layout.encode_manifest(Manifest(lengths, tuple(chunks)), all_packs)
+        stored = self._encrypted(layout.encode_manifest(Manifest(lengths, tuple(chunks)), all_packs))
         offset = self.length
-        yield self._count(encoded)
-        self.manifest = Packed(all_packs, offset, len(encoded), layout.manifest_digest(self._key, encoded))
+        yield self._count(stored)
+        digest = layout.manifest_digest(self._key, stored)
+        self.manifest = Packed(all_packs, offset, memoryview(stored).nbytes, digest, self._cipher is not None)
+
+    def _encrypted(self, piece: Buffer) -> Buffer:
+        """``piece`` as it is stored next: its number is where it will stand, so no number is used twice."""
+        return piece if self._cipher is None else self._cipher.encrypt(self.length, piece)
 
     def _count(self, piece: Buffer) -> Buffer:
         self.length += memoryview(piece).nbytes

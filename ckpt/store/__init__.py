@@ -1,7 +1,7 @@
 """``ckpt.Store``: the runs of a store, for people and programs that look after them. What the CLI reads.
 
-Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove`` and ``sweep`` change anything, and
-never a live run. Only what verifies under the store's key is shown.
+Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove``, ``repair`` and ``sweep``
+change anything, and never a live run. Only what verifies under the store's key is shown.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt.errors import IntegrityError, RunNotFoundError
+from ckpt.errors import IntegrityError, OptionError, RunNotFoundError
 from ckpt.format.names import RunNames, is_run_id, parse_job
 from ckpt.host import SystemClock
 from ckpt.log import read_log
 from ckpt.root import StoreRoot, job_folders
 from ckpt.settings import DEFAULT_STORE, Environment
 from ckpt.storage import sweep_leftovers
-from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
+from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Loss, Outcome, Repair, RunInfo, RunSummary, Status
+from ckpt.store.keys import KeyUse, key_uses
 from ckpt.store.reading import describe, entry, records_after, summarize
 from ckpt.store.removing import remove_run, sweep_run
+from ckpt.store.repairing import plan_repair, repair_run
 from ckpt.store.verifying import verify_run
 
 __all__ = [
@@ -29,7 +31,10 @@ __all__ = [
     "Checkpoint",
     "Entry",
     "Finding",
+    "KeyUse",
+    "Loss",
     "Outcome",
+    "Repair",
     "RunInfo",
     "RunSummary",
     "Status",
@@ -52,7 +57,9 @@ class Swept:
 class Store:
     """The runs at ``url`` (default: ``CKPT_STORE``, then ``.ckpt`` in the working directory). Opened at the first use.
 
-    ``key`` (default ``CKPT_KEY``), ``unsigned`` and ``storage_options`` are as for a job's store. An *address* is
+    ``key`` (default ``CKPT_KEY``): its text, several (the first signs, all verify), or the path of a file with them.
+    ``unsigned``: use a shared store without a key, and be warned each time. ``encrypt`` (default ``CKPT_ENCRYPT``): a
+    store that is made is encrypted, and one that is not is refused. Jobs take a Store as their ``store``. An *address* is
     ``job/run_id``, or a unique beginning of one or of a run id, or the name of a job that has one run.
     """
 
@@ -62,12 +69,14 @@ class Store:
         *,
         key: str | os.PathLike[str] | None = None,
         unsigned: bool = False,
+        encrypt: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         environment = Environment.read()
         self._given_url = os.fspath(url) if url is not None else environment.store or DEFAULT_STORE
         self._key = key if key is not None else environment.key
-        self._unsigned, self._storage_options = unsigned, storage_options
+        self._unsigned, self._encrypt = unsigned, encrypt or environment.encrypt
+        self._storage_options = storage_options
         self._opened: StoreRoot | None = None
         self._clock = SystemClock()
 
@@ -79,14 +88,19 @@ class Store:
     @property
     def _root(self) -> StoreRoot:
         if self._opened is None:
-            self._opened = StoreRoot.open(
-                self._given_url,
-                key=self._key,
-                unsigned=self._unsigned,
-                create=False,
-                storage_options=self._storage_options,
-            )
+            self._opened = self.open_root(create=False)
         return self._opened
+
+    def open_root(self, *, create: bool) -> StoreRoot:
+        """The store, opened anew: for jobs that have this as their ``store``."""
+        return StoreRoot.open(
+            self._given_url,
+            key=self._key,
+            unsigned=self._unsigned,
+            encrypt=self._encrypt,
+            create=create,
+            storage_options=self._storage_options,
+        )
 
     def _all_names(self) -> Iterator[RunNames]:
         for folder in job_folders(self._root.storage):
@@ -146,13 +160,15 @@ class Store:
     def _find(self, address: str) -> RunNames:
         return RunNames.parse(self.find(address))
 
-    def open(self, address: str) -> RunInfo:
+    def open(self, address: str, *, expect_at_least: str | None = None) -> RunInfo:
         """All about one run: attempts, checkpoints, operations since, outcome, damages. RunNotFoundError.
 
         UntrustedError, UnknownFormatError and StorageError where its log cannot be read; damage is listed, not raised.
+        ``expect_at_least``: an earlier ``log_position``; RolledBackError if the log now ends before it.
         """
         names = self._find(address)
         view = read_log(self._root.storage, names, self._root.key)
+        view.expect(expect_at_least, names)
         return describe(self._root, names, view.records, view.damages, view.torn)
 
     def records(self, address: str) -> builtins.list[Entry]:
@@ -170,24 +186,47 @@ class Store:
             yield [entry(record) for record in records]
             records = records_after(self._root, names, last)
 
-    def verify(self, address: str | None = None) -> builtins.list[Finding]:
-        """Read and verify all that a resume could need, of one run or of all; the serious findings are problems."""
-        every = [self._find(address)] if address is not None else [*self._all_names()]
-        return [finding for names in every for finding in self._verify(names)]
+    def verify(self, address: str | None = None, *, expect_at_least: str | None = None) -> builtins.list[Finding]:
+        """Read and verify all that a resume could need, of one run or of all; the serious findings are problems.
 
-    def _verify(self, names: RunNames) -> builtins.list[Finding]:
+        ``expect_at_least``, of one run: an earlier ``log_position``; a log that ends before it is a problem.
+        """
+        if expect_at_least is not None and address is None:
+            raise OptionError("a position is one of a run's log", fix="give the address of the run, too")
+        every = [self._find(address)] if address is not None else [*self._all_names()]
+        return [finding for names in every for finding in self._verify(names, expect_at_least)]
+
+    def _verify(self, names: RunNames, expect_at_least: str | None) -> builtins.list[Finding]:
         try:
-            return verify_run(self._root, names)
+            return verify_run(self._root, names, expect_at_least)
         except IntegrityError as error:
             return [_unreadable(names, error)]
+
+    def keys(self) -> tuple[builtins.list[KeyUse], builtins.list[Finding]]:
+        """Which keys this reader has and how many runs need each; and the runs that it cannot read. StorageError."""
+        return key_uses(self._root, self._all_names())
 
     def remove(self, address: str) -> None:
         """Remove a run for good. RunBusyError if it is alive. Interrupted, it can be repeated, or left to ``sweep``."""
         remove_run(self._root, self._find(address), self._clock)
 
+    def repair(
+        self, address: str, *, dry_run: bool = False, accept_loss: bool = False, start_over: bool = False
+    ) -> Repair:
+        """Save what can be saved of a damaged run, keep the originals aside, and say what is lost.
+
+        ``dry_run`` only says what it would do. Giving up what was acknowledged wants ``accept_loss``, letting a run that
+        had got on begin at its beginning ``start_over``; without it that is a LossError, and nothing is changed. A run
+        without problems is left as it is. RunBusyError. Interrupted, it can be repeated.
+        """
+        names = self._find(address)
+        if dry_run:
+            return plan_repair(self._root, names)
+        return repair_run(self._root, names, self._clock, accept_loss=accept_loss, start_over=start_over)
+
     def sweep(self) -> Swept:
         """Remove what crashes left: packs that nothing needs, unfinished files, half-removed runs. Never a live run."""
-        keys = [str(path) for path in sweep_leftovers(self._root.storage, self._clock)]
+        keys = sweep_leftovers(self._root.storage, self._clock)
         nbytes, skipped = 0, []
         for names in self._all_names():
             try:

@@ -92,7 +92,8 @@ class RunInfo:
     """All that is known about one run. ``checkpoints`` are those that the log still holds.
 
     ``alive`` is None where it cannot be known from here: the newest attempt runs, or ran, on another host.
-    ``operations`` counts the recorded operations behind the newest checkpoint.
+    ``operations`` counts the recorded operations behind the newest checkpoint. ``log_position`` is where the log ends
+    ("42.7", "" if it is empty): kept in another place, it can be expected at least (see docs/guarantees.md).
     """
 
     summary: RunSummary
@@ -101,6 +102,7 @@ class RunInfo:
     attempts: tuple[Attempt, ...]
     checkpoints: tuple[Checkpoint, ...]
     operations: int
+    log_position: str
     outcome: Outcome | None
     damages: tuple[Finding, ...]
     torn: tuple[Finding, ...]
@@ -108,6 +110,35 @@ class RunInfo:
     @property
     def newest(self) -> Attempt | None:
         return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a repair gives up: in ``path`` at byte ``offset``. ``acknowledged``: it was said to be recorded, or may have been."""
+
+    path: str
+    offset: int
+    what: str
+    acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair found, saves and gives up. ``done``: it has happened; else ``needs`` names the consent that it wants
+    ("", "accept-loss", "start-over").
+
+    ``resumes`` tells where the run goes on: at its result, at a checkpoint, or at its beginning. The originals of all
+    ``aside`` keys are kept below ``kept_in``.
+    """
+
+    address: str
+    done: bool
+    needs: str
+    resumes: str
+    found: tuple[Finding, ...]
+    losses: tuple[Loss, ...]
+    kept_in: str
+    aside: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

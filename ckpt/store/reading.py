@@ -154,6 +154,7 @@ def describe(
         ),
         checkpoints=tuple(map(_checkpoint, checkpoints)),
         operations=sum(record.lsn > behind for record in story.operations),
+        log_position=lsn_text(records[-1].lsn) if records else "",
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),
         torn=tuple(torn_findings(names, torn)),

@@ -74,3 +74,26 @@ def test_an_argument_without_a_digest_is_refused_with_the_fix(tmp_path: Path) ->
     assert "client" in done.stderr, "the argument is named"
     assert "key=" in done.stderr
     assert not (tmp_path / "store").exists() or not list((tmp_path / "store").rglob("*.log")), "nothing was started"
+
+
+def test_a_spawned_child_gives_the_same_address(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("""
+import multiprocessing
+import ckpt
+
+@ckpt.job
+def work(n):
+    return n
+
+def address(n):
+    return work.address(n)
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(work.address(3), pool.apply(address, (3,)))
+""")
+    command = [sys.executable, "script.py"]
+    said = subprocess.check_output(command, env=base_environment(tmp_path / "store"), cwd=tmp_path, text=True)
+    ours, theirs = said.split()
+    assert ours == theirs
+    assert ours.startswith("script.work/")

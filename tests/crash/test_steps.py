@@ -93,3 +93,14 @@ def test_log_does_not_grow_with_the_number_of_steps(fork_host: ForkHost, scratch
     length = sum(path.stat().st_size for path in scratch.rglob("*.log"))
     assert length < 10e6, f"{length} bytes of log for 30e6 bytes of results, nearly all before the last checkpoint"
     assert form.run(STEPS="1500", CKPT_EVERY="50it").status == 0
+
+
+def test_result_that_shares_an_object_with_an_argument_is_a_copy_before_and_after_a_kill(
+    fork_host: ForkHost, scratch: Path
+) -> None:
+    whole = Form(fork_host, "step_that_returns_its_argument", scratch / "whole").run()
+    assert whole.status == 0, whole.err
+    for tick in range(1, whole.ticks + 1):
+        form = Form(fork_host, "step_that_returns_its_argument", scratch / str(tick))
+        outcome = finish(form, [Kill(tick=tick)], CKPT_EVERY="1it")
+        assert (outcome.kills, outcome.last.result) == (1, whole.result), outcome.story()

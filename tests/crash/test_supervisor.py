@@ -161,17 +161,25 @@ def test_a_job_that_touches_its_pulse_is_left_alone_however_long_it_takes(tmp_pa
     assert (status, said) == (0, [])
 
 
+@pytest.fixture
+def heard(number: int) -> Iterator[int]:
+    """A signal that this process may have been told to ignore (``nohup``, a shell's ``&``), back to its default."""
+    before = signal.signal(number, signal.SIG_DFL)
+    yield number
+    signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_forwarded_stop_ends_with_the_childs_status_and_no_restart(
-    tmp_path: Path, number: int, later: Callable[[Callable[[], bool], int], None]
+    tmp_path: Path, heard: int, later: Callable[[Callable[[], bool], int], None]
 ) -> None:
     ready = tmp_path / "ready"
     body = f"""
-        signal.signal({int(number)}, lambda *_: sys.exit(75))
+        signal.signal({int(heard)}, lambda *_: sys.exit(75))
         open({str(ready)!r}, "w").close()
         time.sleep(600)
     """
-    later(ready.exists, number)
+    later(ready.exists, heard)
     status, said = supervise(script(tmp_path, body))
     assert (status, said, starts(tmp_path)) == (75, [], 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ckpt.format.keys import UNSIGNED, Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, encode_payload
 from ckpt.format.segment import HEADER_SIZE, encode_frames, encode_header, parse_segment
+from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter
 from ckpt.staging import Stager
 from ckpt.storage.memory import MemoryStorage
@@ -53,7 +55,7 @@ def rewritten(path: Path, store: Path, owner: Key, forger: Key, header: str) -> 
     parsed = parse_segment(data, owner, names, slot)
     assert parsed.header is not None
     assert not parsed.damages
-    signer = Key(owner.id, forger.secret) if header == "forged" else forger
+    signer = replace(forger, id=owner.id) if header == "forged" else forger
     if header == "kept":
         head, seed = data[:HEADER_SIZE], parsed.header.seed
     else:
@@ -86,8 +88,10 @@ def is_reference(section: bytes) -> bool:
 def test_bomb_in_a_rewritten_log_does_not_go_off(header: str, forger: str, wreck: damage.Wreck, scratch: Path) -> None:
     form = wreck.copy(scratch / "copy")
     store = form.folder / "store"
-    owner = Key.parse((store / "key").read_text())
-    stranger = UNSIGNED if forger == "unsigned" else Key.from_secret(b"stranger" * 4)
+    owner = StoreRoot.open(store).key
+    stranger = (UNSIGNED if forger == "unsigned" else Key.from_secret(b"stranger" * 4)).of_store(
+        owner.store, encrypts=False
+    )
     for name in wreck.segments():
         (store / name).write_bytes(rewritten(wreck.store / name, store, owner, stranger, header))
     attempt = form.run(**damage.EVERY)
@@ -98,7 +102,7 @@ def test_bomb_in_a_rewritten_log_does_not_go_off(header: str, forger: str, wreck
 def test_the_bomb_works_when_it_is_signed_with_the_stores_key(wreck: damage.Wreck, scratch: Path) -> None:
     form = wreck.copy(scratch / "copy")
     store = form.folder / "store"
-    owner = Key.parse((store / "key").read_text())
+    owner = StoreRoot.open(store).key
     for name in wreck.segments():
         (store / name).write_bytes(rewritten(wreck.store / name, store, owner, owner, "own"))
     attempt = form.run(**damage.EVERY)

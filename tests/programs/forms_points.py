@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from programs.registry import form
@@ -158,3 +159,37 @@ def open_block_with_state_and_loop() -> object:
             tick()
         tick()
         return s.total, s.log, counter.values, s.counter is counter
+
+
+@form
+def open_block_that_deletes_a_name() -> object:
+    with ckpt.open("deletes") as run:
+        s = run.state(total=0, scratch=[1])
+        for i in run.loop(range(4)):
+            tick()
+            s.total += i
+            if i == 1:
+                del s.scratch
+            tick()
+        return [s.total, sorted(vars(s))]
+
+
+@form
+def open_block_with_loops_in_a_thread_and_in_a_step() -> object:
+    with ckpt.open("guards") as run:
+        s = run.state(total=0)
+
+        def inner(n: int) -> int:
+            total = 0
+            for i in run.loop(range(n)):
+                total += i
+            return total
+
+        for i in run.loop(range(3)):
+            tick()
+            with ThreadPoolExecutor(1) as pool:
+                s.total += pool.submit(inner, i).result()
+            s.total += run.step(inner)(i)
+            tick()
+        tick()
+        return s.total

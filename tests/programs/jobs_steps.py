@@ -122,3 +122,23 @@ def many(n: int) -> int:
 @form
 def many_steps() -> object:
     return many(int(os.environ["STEPS"]))
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+@ckpt.job(key="aliased")
+def aliased() -> Any:
+    settings = {"n": 5}
+    again = ckpt.step(same)(settings)
+    again["n"] += 1
+    tick()
+    for _ in ckpt.loop(range(2)):
+        tick()
+    return settings, again
+
+
+@form
+def step_that_returns_its_argument() -> object:
+    return aliased()

@@ -51,7 +51,7 @@ def jobs_keep_their_signature() -> None:
     plain()  # type: ignore[call-arg]
     plain(3, sead=4)  # type: ignore[call-arg]
     plain.address("three")  # type: ignore[arg-type]
-    plain.options(frehs=True)  # type: ignore[call-arg]
+    plain.options(frehs=True)  # type: ignore[arg-type]
     with_options([Path()])  # type: ignore[call-arg]
 
 
@@ -80,6 +80,7 @@ def open_gives_a_run() -> None:
         assert_type(run.id, str)
         assert_type(run.attempt, int)
         assert_type(run.resumed, bool)
+        assert_type(run.log_position, str)
         run.checkpoint()
         run.request_checkpoint()
     current = ckpt.current_run()

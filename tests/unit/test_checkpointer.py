@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from ckpt.errors import CkptError, FencedError, StorageError, StorageFullError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
 from ckpt.log import LogWriter, Place, read_log
+from ckpt.retention import Retention
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.staging import Stager
 from ckpt.testing import Action, FakeClock, Fault, FaultPlan, FaultyStorage
@@ -250,3 +252,33 @@ def test_attempt_that_was_taken_over_stops_at_its_next_safe_point(scratch: Path)
         attempt(troubled, ("fenced",), scratch / "store")
     assert SEEN[:3] == [0, 1, 2]
     assert len(SEEN) <= 5, "it may go on while its checkpoint is tried, and no further"
+
+
+ENDED: list[int] = []
+
+
+@ckpt.job(key="slow", name="slow", every="10ms")
+def slow() -> int:
+    done = 0
+    for i in ckpt.loop(range(20_000)):
+        done = i
+        if len(ENDED) >= 5:
+            break
+        time.sleep(0.001)
+    return done
+
+
+def test_checkpoint_that_comes_due_while_the_one_before_is_in_flight_is_taken_later(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean_up = Retention.committed
+
+    def takes_long(self: Retention, lsn: int, covers: int, packs: frozenset[str]) -> None:
+        time.sleep(0.1)
+        clean_up(self, lsn, covers, packs)
+        ENDED.append(lsn)
+
+    monkeypatch.setattr(Retention, "committed", takes_long)
+    ENDED.clear()
+    slow.options(store=str(scratch / "store"))()
+    assert len(ENDED) >= 5

@@ -112,6 +112,13 @@ def test_run_passes_options_and_output_of_the_job_through() -> None:
     assert ckpt("run", "printf", "%s", "--json").stdout == "--json"
 
 
+def test_run_names_the_option_that_was_meant() -> None:
+    result = ckpt("run", "--restart", "3", "--", "true")
+    assert result.returncode == 2
+    for words in ("No such option", "--restart", "Did you mean", "--restarts"):
+        assert words in result.stderr, result.stderr
+
+
 def test_run_sets_the_store_for_the_job(store: Path) -> None:
     result = ckpt("run", "--store", store, "--", sys.executable, "-c", REPORT.format(0))
     assert result.stdout.split()[1] == str(store)

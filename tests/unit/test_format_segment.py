@@ -171,7 +171,7 @@ def test_foreign_keys_are_untrusted_and_newer_formats_unknown():
         parse_segment(data, Key(KEY.id, b"k" * 32), NAMES, 4)
     newer = bytearray(data[:HEADER_SIZE])
     struct.pack_into("<I", newer, 8, 2)
-    struct.pack_into("<I", newer, 124, crc32(newer[:124]))
+    struct.pack_into("<I", newer, HEADER_SIZE - 4, crc32(newer[:-4]))
     with pytest.raises(UnknownFormatError, match="version 2"):
         parse_segment(newer + data[HEADER_SIZE:], KEY, NAMES, 4)
 

@@ -23,6 +23,8 @@ from ckpt.errors import (
     UntrustedError,
 )
 from ckpt.format.keys import UNSIGNED, Key
+from ckpt.format.names import RunNames
+from ckpt.format.segment import encode_header
 from ckpt.root import StoreRoot, job_folders
 
 
@@ -45,7 +47,7 @@ def test_new_local_store_gets_format_private_key_and_ignore_file(store: Path) ->
     root = StoreRoot.open(store)
     assert json.loads((store / "FORMAT").read_text()) == {"format": 1, "store": root.store_id}
     assert (store / "key").stat().st_mode & 0o777 == 0o600
-    assert Key.parse((store / "key").read_text()) == root.key != UNSIGNED
+    assert Key.parse((store / "key").read_text()).id == root.key.id != UNSIGNED.id
     assert (store / ".gitignore").read_text() == "*\n"
     assert root.url == str(store)
     assert root.storage.url == str(store)
@@ -61,7 +63,7 @@ def test_opening_again_gives_the_same_store(store: Path) -> None:
 
 def test_secret_is_not_shown(store: Path) -> None:
     root = StoreRoot.open(store)
-    assert root.key.to_text() not in repr(root)
+    assert (store / "key").read_text().strip() not in repr(root)
     assert repr(root.key.secret) not in repr(root)
 
 
@@ -139,7 +141,7 @@ def test_newer_format_is_refused(store: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [b"", b"{", b"\xff\xfe", b"[]", b"7", b'{"format": 1}', b'{"format": "1", "store": "x"}',
-     b'{"format": 0, "store": "x"}',
+     b'{"format": 0, "store": "x"}', b"[" * 4000, b'{"format": ' + b"9" * 5000,
      b'{"format": true, "store": "00000000000000000000000000000000"}', b'{"format": 1, "store": "not hex"}'],
 )  # fmt: skip
 def test_unreadable_format_is_corruption(text: bytes, store: Path) -> None:
@@ -172,7 +174,7 @@ def test_missing_key_of_a_store_without_runs_is_made_by_writers_only(store: Path
     (store / "key").unlink()
     with pytest.raises(UntrustedError):
         StoreRoot.open(store, create=False)
-    assert StoreRoot.open(store).key != UNSIGNED
+    assert StoreRoot.open(store).key.id != UNSIGNED.id
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o620])
@@ -199,7 +201,7 @@ def test_given_key_goes_before_the_stores_own(store: Path, key: Key, tmp_path: P
     file.write_text(key.to_text())
     file.chmod(0o600)
     for form in (key, key.to_text(), file, str(file)):
-        assert StoreRoot.open(store, key=form).key == key
+        assert StoreRoot.open(store, key=form).key.id == key.id
     assert StoreRoot.open(store).key == own
 
 
@@ -226,7 +228,7 @@ def test_shared_store_without_a_key_is_refused(shared: str) -> None:
 
 def test_shared_store_with_a_key_is_made_and_opened_again(shared: str, key: Key) -> None:
     root = StoreRoot.open(shared, key=key.to_text())
-    assert root.key == key
+    assert root.key.id == key.id
     assert root.storage.list("") == ["FORMAT"]
     assert StoreRoot.open(shared, key=key, create=False).store_id == root.store_id
 
@@ -234,15 +236,36 @@ def test_shared_store_with_a_key_is_made_and_opened_again(shared: str, key: Key)
 def test_unsigned_shared_store_warns_loudly(shared: str) -> None:
     with pytest.warns(UserWarning, match="unsigned") as caught:
         root = StoreRoot.open(shared, unsigned=True)
-    assert root.key == UNSIGNED
+    assert root.key.id == UNSIGNED.id
     assert caught[0].filename == __file__
+
+
+def test_unsigned_store_warns_each_time(shared: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()  # as in a program: the same warning of the same line is shown once
+        for _ in range(3):
+            StoreRoot.open(shared, unsigned=True)
+    assert ["unsigned" in str(warning.message) for warning in caught] == [True] * 3
+
+
+@pytest.mark.parametrize("encrypt", [False, True])
+def test_lost_format_is_told_by_the_segments(encrypt: bool, store: Path) -> None:
+    root = StoreRoot.open(store, encrypt=encrypt)
+    names = RunNames("sim", "aaaa")
+    header, _ = encode_header(root.key, names, 1, 1, bytes(16))
+    root.storage.put(names.segment(1), [header])
+    text = (store / "FORMAT").read_text()
+    (store / "FORMAT").unlink()
+    with pytest.raises(CorruptionError) as caught:
+        StoreRoot.open(store)
+    assert caught.value.fix.endswith(text.strip())
 
 
 def test_unsigned_does_not_switch_off_a_key_that_is_there(store: Path, shared: str, key: Key) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert StoreRoot.open(store, unsigned=True).key != UNSIGNED
-        assert StoreRoot.open(shared, unsigned=True, key=key).key == key
+        assert StoreRoot.open(store, unsigned=True).key.id != UNSIGNED.id
+        assert StoreRoot.open(shared, unsigned=True, key=key).key.id == key.id
 
 
 def test_all_zero_key_is_refused_unless_unsigned_was_asked_for(store: Path, shared: str) -> None:
@@ -268,7 +291,7 @@ def test_shared_store_on_an_unsafe_storage_is_refused_before_anything_is_made(
 def test_memory_store_keeps_its_key_with_it(tmp_path: Path) -> None:
     url = f"memory://{tmp_path}"
     root = StoreRoot.open(url)
-    assert root.key != UNSIGNED
+    assert root.key.id != UNSIGNED.id
     assert StoreRoot.open(url).key == root.key
     assert StoreRoot.open(url).store_id == root.store_id
 

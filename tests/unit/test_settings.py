@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,13 +56,59 @@ def test_wrong_option_is_refused_with_the_fix(wrong: dict[str, Any], said: str) 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"keep": 0}, {"sync": "never"}, {"on_code_change": "stop"}, {"recreate": "client"}], ids=str
-)
+    "wrong",
+    [
+        {"keep": 0}, {"sync": "never"}, {"on_code_change": "stop"}, {"recreate": "client"}, {"store": 3}, {"key": 5},
+        {"name": 7}, {"every": "often"}, {"every": "10"}, {"evry": "1s"},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_wrong_option_of_a_job_is_refused_at_decoration(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         ckpt.job(**wrong)(parse_duration)
     with pytest.raises(OptionError):
         ckpt.job(parse_duration).options(wait=-1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"freh": True}, {"store": 3}, {"every": "often"}, {"run_id": 5}, {"keep": 0}], ids=str
+)
+def test_wrong_option_of_a_call_is_refused_before_the_call(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError) as refused:
+        ckpt.job(parse_duration).options(**wrong)
+    assert next(iter(wrong)) in refused.value.what
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"retrys": 3}, {"retries": -1}, {"retries": 1.5}, {"backoff": "1s"}, {"retry_on": "OSError"}, {"retry_on": (3,)}],
+    ids=str,
+)
+def test_wrong_option_of_a_step_is_refused_at_decoration(wrong: dict[str, Any]) -> None:
+    for decorate in (lambda: ckpt.step(**wrong), lambda: ckpt.step(parse_duration, **wrong)):
+        with pytest.raises(OptionError) as refused:
+            decorate()
+        assert next(iter(wrong)) in refused.value.what
+    if "retrys" in wrong:
+        assert "did you mean retries?" in refused.value.what
+        assert "backoff, key, name, record_errors, retries, retry_on" in refused.value.fix
+
+
+@pytest.mark.parametrize("every", ["nonsense", "often", "10"])
+def test_wrong_ckpt_every_is_named_before_anything_is_taken_over(
+    every: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CKPT_EVERY", every)
+    store = tmp_path / "store"
+    with pytest.raises(OptionError) as of_a_job:
+        ckpt.job(parse_duration).options(store=store)("1s")
+    with pytest.raises(OptionError) as of_a_block, ckpt.open("block", store=store):
+        raise AssertionError("it was opened")
+    for refused in (of_a_job, of_a_block):
+        for words in [f"CKPT_EVERY='{every}'", '"1%"', '"30s"', '"1000it"']:
+            assert words in str(refused.value)
+    assert not store.exists()
 
 
 @pytest.mark.parametrize(("sync", "seconds"), [("always", 0), ("interval:1s", 1), ("interval:250ms", 0.25)])
@@ -78,7 +125,8 @@ def test_changed_replaces_only_what_was_given() -> None:
         options.changed(keep=0)
 
 
-VARIABLES = ("CKPT_DISABLE", "CKPT_STORE", "CKPT_EVERY", "CKPT_KEY", "CKPT_PROGRESS", "CKPT_PULSE", "CKPT_PULSE_EVERY")
+VARIABLES = ("CKPT_DISABLE", "CKPT_STORE", "CKPT_EVERY", "CKPT_KEY", "CKPT_PROGRESS", "CKPT_PULSE", "CKPT_PULSE_EVERY",
+             "CKPT_ENCRYPT")  # fmt: skip
 
 
 @pytest.fixture
@@ -93,16 +141,16 @@ def test_empty_environment_gives_the_defaults(environment: pytest.MonkeyPatch) -
         for name in VARIABLES if value is not None else ():
             environment.setenv(name, value)
         read = Environment.read()
-        assert read == Environment(False, None, None, None, False, None, 1.0)
+        assert read == Environment(False, None, None, None, False, None, 1.0, False)
         applied = read.apply(Options())
         assert (applied.store, applied.every, applied.progress) == (DEFAULT_STORE, "1%", False)
 
 
 def test_environment_fills_what_the_program_left_out(environment: pytest.MonkeyPatch) -> None:
-    for name, value in zip(VARIABLES, ("1", "s3://b/p", "30s", "k", "1", "pulse", "0.5"), strict=True):
+    for name, value in zip(VARIABLES, ("1", "s3://b/p", "30s", "k", "1", "pulse", "0.5", "1"), strict=True):
         environment.setenv(name, value)
     read = Environment.read()
-    assert read == Environment(True, "s3://b/p", "30s", "k", True, "pulse", 0.5)
+    assert read == Environment(True, "s3://b/p", "30s", "k", True, "pulse", 0.5, True)
     applied = read.apply(Options())
     assert (applied.store, applied.every, applied.progress) == ("s3://b/p", "30s", True)
 
@@ -120,3 +168,11 @@ def test_switches_are_on_unless_empty_or_0(text: str, on: bool, environment: pyt
     environment.setenv("CKPT_PROGRESS", text)
     read = Environment.read()
     assert (read.disabled, read.progress) == (on, on)
+
+
+def test_default_that_the_program_writes_out_is_stronger_than_the_environment(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("CKPT_EVERY", "30s")
+    assert Environment.read().apply(Options(every="1%")).every == "1%"
+    assert Environment.read().apply(Options()).every == "30s"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from unit.snapshot_doubles import CHUNK, KEY, NAMES, fresh_storage, noise
 
 from ckpt.codecs import compression
-from ckpt.errors import CorruptionError, UnknownFormatError
+from ckpt.errors import CorruptionError, UnknownFormatError, UntrustedError
 from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, layout, read_snapshot
@@ -88,7 +88,7 @@ def test_garbage_with_a_right_checksum_is_found(garbage, well_begun, form):
         ref = SnapshotRef.decode(sealed(head + garbage))
     except (CorruptionError, UnknownFormatError):
         return
-    with pytest.raises(CorruptionError):
+    with pytest.raises((CorruptionError, UntrustedError)):
         read_snapshot(ref, storage, NAMES, KEY)
 
 
@@ -111,8 +111,10 @@ def test_parts_in_a_reference_that_were_changed_without_the_key_are_found():
 def test_nothing_comes_back_under_another_key(parts):
     storage = fresh_storage()
     ref = write(storage, parts)
-    with pytest.raises(CorruptionError):
+    with pytest.raises(UntrustedError, match=KEY.id):
         read_snapshot(ref, storage, NAMES, Key.from_secret(b"x" * 32))
+    with pytest.raises(CorruptionError):
+        read_snapshot(ref, storage, NAMES, Key(KEY.id, b"x" * 32))
 
 
 def two_packs(storage):
@@ -204,10 +206,25 @@ def craft(storage, manifest, chunks=b""):
     """A snapshot that somebody with the key made wrong."""
     pack = NAMES.pack(9, 0)
     encoded = manifest if isinstance(manifest, bytes) else layout.encode_manifest(manifest, [pack])
-    header = layout.pack_header(KEY, NAMES)
+    header = layout.pack_header(KEY, pack, None)
     storage.put(pack, [header, chunks, encoded])
-    body = Packed((pack,), len(header) + len(chunks), len(encoded), layout.manifest_digest(KEY, encoded))
-    return SnapshotRef(1 << 24 if isinstance(manifest, bytes) else sum(manifest.lengths), 0, body)
+    body = Packed((pack,), len(header) + len(chunks), len(encoded), layout.manifest_digest(KEY, encoded), False)
+    return SnapshotRef(1 << 24 if isinstance(manifest, bytes) else sum(manifest.lengths), 0, body, KEY.id)
+
+
+def test_a_manifest_that_was_changed_without_the_key_is_found():
+    """Every chunk verifies by itself: only the manifest's own digest tells that two of them changed places."""
+    storage = fresh_storage()
+    with small_chunks():
+        ref = write(storage, [b"skeleton", noise(1, 40_000)])
+        pack = ref.body.packs[-1]
+        data = storage.get(pack)
+        entries = 8 + 2 * 8  # behind the counts and the two lengths
+        first, second = (ref.body.offset + entries + 48 * number for number in (1, 2))
+        swapped = data[:first] + data[second : second + 48] + data[first : first + 48] + data[second + 48 :]
+        storage.put(pack, [swapped])
+        with pytest.raises(CorruptionError, match="manifest"):
+            read_snapshot(ref, storage, NAMES, KEY)
 
 
 @pytest.mark.parametrize("expected", [1000, 1 << 20])
@@ -232,7 +249,7 @@ def test_a_raw_chunk_of_another_size_is_refused():
     ("count", "rest"), [(0, b""), (1, b"\x01\x00p" + b"more"), (1, b"\x02\x00\xff\xff"), (2, b"\x01\x00p")]
 )
 def test_a_reference_with_an_impossible_list_of_packs_is_refused(count, rest):
-    head = struct.pack("<BBQQ", 1, 1, 10, 10) + struct.pack("<QI32sHH", 0, 0, b"d" * 32, count, 0)
+    head = struct.pack("<BBQQ16s", 1, 1, 10, 10, KEY.id.encode()) + struct.pack("<QI32sHH", 0, 0, b"d" * 32, count, 0)
     with pytest.raises(CorruptionError):
         SnapshotRef.decode(sealed(head + rest))
 

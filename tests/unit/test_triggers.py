@@ -12,27 +12,53 @@ from ckpt.errors import OptionError
 from ckpt.triggers import MIN_INTERVAL_S, Budget, Every, Iterations, parse
 
 
-@given(st.lists(st.floats(0, 1000), min_size=1, max_size=40), st.floats(0.001, 1))
-def test_budget_never_spends_more_than_its_share(costs: list[float], fraction: float) -> None:
+def played(fraction: float, costs: list[float]) -> tuple[Budget, float]:
+    """A budget whose checkpoints cost this much, each taken as soon as it is due; when the next is due."""
     trigger, now = Budget(fraction), 0.0
     for cost in costs:
         now += cost
         trigger.committed(0, now, cost)
         now += trigger.due_in(0, now)
-    assert sum(costs) <= fraction * now * (1 + 1e-9)
+    return trigger, now
+
+
+@given(st.lists(st.floats(0, 1000), min_size=2, max_size=40), st.floats(0.001, 1))
+def test_budget_never_spends_more_than_its_share(costs: list[float], fraction: float) -> None:
+    _, now = played(fraction, costs)
+    assert sum(costs[1:]) <= fraction * now * (1 + 1e-9), "all but the first, which is on top"
+
+
+@given(st.floats(0.001, 1000), st.floats(0, 1), st.floats(0.001, 0.1))
+def test_first_two_checkpoints_stay_below_a_fifth_of_the_time(cold: float, part: float, fraction: float) -> None:
+    _, due = played(fraction, [cold])
+    assert due <= 11 * cold * (1 + 1e-9), "the work at risk is small"
+    spent = cold + part * cold
+    assert spent <= 0.2 * (due + part * cold) * (1 + 1e-9)
+
+
+def test_cold_first_checkpoint_is_no_estimate_of_later_ones() -> None:
+    trigger, due = played(0.01, [0.1])
+    assert due == pytest.approx(1.1)
+    trigger.committed(0, 2.0, 0.002)
+    assert trigger.due_in(0, 2.0) == pytest.approx(0.2)
+    trigger.committed(0, 3.0, 0.005)
+    assert trigger.due_in(0, 3.0) == pytest.approx(0.5)
+
+
+def test_large_budget_does_not_wait_longer_for_the_second() -> None:
+    assert played(0.5, [1.0])[1] == pytest.approx(3.0)
 
 
 def test_one_cheap_checkpoint_does_not_make_the_next_ones_too_frequent() -> None:
-    trigger = Budget(0.01)
-    trigger.committed(0, 0.0, 10.0)
-    trigger.committed(0, 0.0, 0.001)
-    assert trigger.due_in(0, 0.0) > 500
+    trigger, _ = played(0.01, [1.0, 10.0, 0.001])
+    assert trigger.due_in(0, trigger._last_s) > 500
 
 
 def test_budget_of_a_tiny_state_keeps_a_least_distance() -> None:
     trigger = Budget(0.01)
-    trigger.committed(0, 100.0, 0.0)
-    assert trigger.due_in(0, 100.0) == pytest.approx(MIN_INTERVAL_S)
+    for now in (50.0, 100.0):
+        trigger.committed(0, now, 0.0)
+        assert trigger.due_in(0, now) == pytest.approx(MIN_INTERVAL_S)
 
 
 @pytest.mark.parametrize("every", ["1%", "30s", "1000it"])
