@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt import events, host
-from ckpt.errors import CkptError, StorageError
+from ckpt.errors import CkptError, LogLostError, StorageError
 from ckpt.format.records import Kind
 from ckpt.log import LogWriter
 from ckpt.protocols import Clock
@@ -121,7 +121,7 @@ class Checkpointer:
             lsn, packs, cost_s = self._commit(request)
         except StorageError as error:
             self._give_up(request, error)
-            if not self._in_trouble:
+            if not self._in_trouble and not isinstance(error, LogLostError):
                 self._in_trouble = True
                 events.say(f"checkpoint {number} could not be stored, the job goes on: {error}")
             return

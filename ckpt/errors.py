@@ -17,6 +17,7 @@
     │   └── LossError               a repair would give up what was acknowledged
     ├── StorageError                mend or wait for the storage, then run again
     │   ├── MissingKeyError         a key that should be there is not
+    │   │   └── LogLostError        the log was deleted while an attempt was writing it
     │   ├── StorageFullError        no space left
     │   └── UnsupportedStorageError the storage lacks an operation that safety depends on
     └── IntegrityError              do not trust what is stored
@@ -132,6 +133,10 @@ class StorageError(CkptError):
 
 class MissingKeyError(StorageError):
     """A key that should be in the storage is not there. ``where`` is the key."""
+
+
+class LogLostError(MissingKeyError):
+    """The log that this attempt writes was deleted under it, and by no later attempt. Nothing can be committed any more."""
 
 
 class StorageFullError(StorageError):

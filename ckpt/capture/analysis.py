@@ -15,7 +15,7 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ckpt.capture.held import Path, paths_in
+from ckpt.capture.held import Path, beside, emptied, given, operands_before, paths_in, walked
 from ckpt.capture.names import MARKED, UNKNOWN, Named, Names, marker_kind, member, own_module
 from ckpt.capture.source import COMPREHENSIONS, Scope, Source, nested_scopes, own_nodes
 from ckpt.errors import UnsupportedCodeError
@@ -76,23 +76,39 @@ class Analysis:
         steady = kind == "checkpoint" and self._steady(_statement(self._source, call))
         return Facts(ordinal, kind, "", False, steady, self.held(call, operands=False))
 
-    def held(self, call: ast.Call, *, operands: bool) -> tuple[Path, ...]:
+    def held(self, call: ast.expr, *, operands: bool) -> tuple[Path, ...]:
         """What the interpreter may hold on to while ``call`` runs: what the ``with`` statements and unmarked loops
         around it mention, and, with ``operands``, the whole expression that it is a part of."""
         found: dict[Path, None] = {}
         child: ast.AST = call
+        if operands and isinstance(call, ast.Call) and self._is_of_c(call):
+            taken = [*call.args, *(keyword.value for keyword in call.keywords)]
+            found.update(dict.fromkeys(path for one in taken for path in given(one)))
+            found.update(dict.fromkeys(emptied(call)))
         for parent in self._ancestors(call, self.scope):
             mentioned: list[ast.AST] = []
             if isinstance(parent, ast.With | ast.AsyncWith) and child in parent.body:
                 mentioned = list(parent.items)
             elif isinstance(parent, ast.For) and child in parent.body and not self._is_marked(parent.iter, self.scope):
                 mentioned = [parent.iter]
-            elif operands and isinstance(child, ast.expr) and isinstance(parent, ast.stmt):
+                found.update(dict.fromkeys(_walked_by(parent)))
+            if operands:
+                kept = operands_before(parent, child)
+                found.update(dict.fromkeys(path for one in kept for path in beside(one)))
+            if operands and isinstance(child, ast.expr) and isinstance(parent, ast.stmt):
                 mentioned = [child, *getattr(parent, "targets", ()), *filter(None, [getattr(parent, "target", None)])]
             for tree in mentioned:
                 found.update(dict.fromkeys(paths_in(tree)))
             child = parent
         return tuple(found)
+
+    def _is_of_c(self, call: ast.Call) -> bool:
+        """Whether it calls something written in C that may go through what it is given."""
+        callee = self._names.value(call.func, self.scope)
+        if isinstance(callee, type) and isinstance(member(callee, "__init__"), types.FunctionType):
+            return False
+        method = getattr(call.func, "attr", "")
+        return _use(callee, call.func) in ("keeps", "consumes") or (callee is UNKNOWN and method == "sort")
 
     def call_is_direct(self, call: ast.Call) -> bool:
         """Whether the interpreter keeps nothing in this function, while ``call`` runs, that may change between calls."""
@@ -288,6 +304,17 @@ def use_of(callee: object, method: str) -> str:
 
 def _plain(target: ast.expr) -> bool:
     return not isinstance(target, ast.Tuple | ast.List | ast.Starred)
+
+
+def _walked_by(statement: ast.For) -> Iterator[Path]:
+    """What the unmarked loop holds on to; a name that its body gives to another object says so."""
+    grown = {id(node.target) for node in _inside(statement) if isinstance(node, ast.AugAssign)}
+    bound = {
+        node.id for node in _inside(statement)
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load) and id(node) not in grown
+    }  # fmt: skip
+    for path in walked(statement.iter):
+        yield (path[0], ("walked", "rebound")) if len(path) == 2 and path[0] in bound else path
 
 
 def _statement(source: Source, node: ast.AST) -> ast.AST:

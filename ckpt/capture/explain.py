@@ -178,7 +178,7 @@ def advice(culprit: object, path: str) -> str:
         local = culprit if isinstance(culprit, type) else type(culprit)
         return f"define the class {local.__name__} at the top level of its module, or {recreate}"
     if _is_connection(culprit):
-        return recreate
+        return f'@ckpt.job(recreate=("{name}",)), if the code makes {name} again, before the loop or in its body; or del {name} after use'
     return f"{recreate}; or give {kind} a __getstate__ that leaves out what cannot be saved"
 
 

@@ -53,6 +53,11 @@ def _role(code: types.CodeType, home: str) -> str:
     return "user"
 
 
+def is_passed_over(code: types.CodeType) -> bool:
+    """Whether it is code of ours, of a progress bar, or of a module that only passes calls on."""
+    return _role(code, "") == "passed over"
+
+
 @functools.lru_cache(maxsize=64)
 def home_of(code: types.CodeType) -> str:
     """The folder whose files count as the user's own although they are installed: the package that holds the job."""

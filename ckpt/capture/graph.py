@@ -49,12 +49,13 @@ class Graph:
         }
         needs_ids = not self._handlers.keys().isdisjoint((list, dict, set, bytearray))
         persistent = self._persistent_id if needs_ids else None
+        met = scene.torn_by if scene.on_stack else None
         try:
             while True:
                 self._memory.begin()
                 self._filled_by_function.clear()
                 try:
-                    dumped = pickling.dump(value, self.reduce, persistent, by_value=self._by_value)
+                    dumped = pickling.dump(value, self.reduce, persistent, by_value=self._by_value, met=met)
                 except pickling.NeedsByValue:
                     self._by_value = True
                     continue

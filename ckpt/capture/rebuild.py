@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +31,9 @@ class Scene:
     ``frames`` are the captured frames, outermost first, ``locals`` their variables; ``remade`` holds the ids of
     objects that the re-run code makes again (iterables of marked loops, generators that are being run), ``held`` says of
     objects that the interpreter holds on to where they are found (frame number, path), how they are refilled, and what. ``globals`` are module-level objects that variables may be other names of
-    (module, name, kind, object), and ``used_globals`` those that the state turned out to refer to.
+    (module, name, kind, object), and ``used_globals`` those that the state turned out to refer to. ``on_stack`` are the
+    objects that can change which the interpreter's stack leads to (frame number, object), and ``torn`` those of them that
+    the last pickle holds by value.
     """
 
     frames: list[types.FrameType]
@@ -41,6 +43,12 @@ class Scene:
     recreated: dict[int, str] = field(default_factory=dict)
     globals: dict[int, tuple[str, str, str | None, Any]] = field(default_factory=dict)
     used_globals: set[int] = field(default_factory=set)
+    on_stack: dict[int, tuple[int, Any]] = field(default_factory=dict)
+    torn: list[tuple[int, Any]] = field(default_factory=list)
+
+    def torn_by(self, met: Iterable[int]) -> None:
+        """Note which objects of ``on_stack`` have the ids ``met``."""
+        self.torn = [self.on_stack[one] for one in self.on_stack.keys() & met]
 
     def variable_of(self, value: Any) -> tuple[int, str] | None:
         """(frame number, name) of a variable that holds this very object."""

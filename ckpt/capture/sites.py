@@ -86,13 +86,12 @@ def held_by_caller(frame: types.FrameType) -> tuple[Path, ...]:
     code = frame.f_code
     known = _held.get((id(code), frame.f_lasti))
     if known is None:
-        place = source.place_of(code, frame.f_lasti)
-        found = source.load(code, frame.f_globals, place)
-        call = found[0].call_at(place) if found is not None else None
+        found = source.expression_of(code, frame.f_lasti, frame.f_globals)
         paths: tuple[Path, ...] = ()
-        if found is not None and call is not None:
-            view = analysis.Analysis(found[0], found[1], frame.f_globals, _closure_of(frame))
-            paths = view.held(call, operands=True)
+        if found is not None:
+            scope = found[0].enclosing_scope(found[1])
+            view = analysis.Analysis(found[0], scope, frame.f_globals, _closure_of(frame))
+            paths = view.held(found[1], operands=True)
         known = _held[id(code), frame.f_lasti] = (code, paths)
     return known[1]
 

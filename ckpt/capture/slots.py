@@ -14,10 +14,12 @@ import functools
 import sys
 import sysconfig
 import types
+from typing import Any
 
 from ckpt.errors import UnsupportedCodeError
 
 _F_FRAME = 24
+_STACKTOP = 64
 _LOCALSPLUS = 72
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 
@@ -119,3 +121,35 @@ def unbind(frame: types.FrameType, name: str) -> None:
         slots[position] = None
         # The slot owned one reference: give it back, after nobody can reach the object through the frame any more.
         ctypes.pythonapi.Py_DecRef(ctypes.cast(address, ctypes.py_object))
+
+
+def operands(frame: types.FrameType) -> list[Any] | None:
+    """What the interpreter keeps for ``frame`` besides its variables, while it waits for a Python function that it calls.
+
+    None where that cannot be told: the frame waits for a function written in C (the interpreter then has the depth of
+    the stack in a register), or the interpreter's layout is unknown.
+    """
+    return _operands(frame) if _layout_is_known() and _stack_is_known() else None
+
+
+def _operands(frame: types.FrameType) -> list[Any] | None:
+    address = ctypes.c_void_p.from_address(id(frame) + _F_FRAME).value
+    if not address:
+        return None
+    top = ctypes.c_int.from_address(address + _STACKTOP).value
+    variables = len(slot_names(frame.f_code))
+    if not variables <= top <= variables + frame.f_code.co_stacksize:
+        return None
+    words = (ctypes.c_void_p * top).from_address(address + _LOCALSPLUS)
+    return [ctypes.cast(word, ctypes.py_object).value for word in words[variables:] if word]
+
+
+@functools.cache
+def _stack_is_known() -> bool:
+    def look(frame: types.FrameType) -> Any:
+        return _operands(frame)
+
+    known = object()
+    _, for_python = [known, look(sys._getframe())]
+    _, (for_c, *_) = [known, list(map(look, [sys._getframe()]))]
+    return for_python is not None and len(for_python) == 1 and for_python[0] is known and for_c is None

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Module | ast.ClassDef
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+COMPREHENSION_CODES = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+"""Names of the code objects that comprehensions are compiled to, where they have one of their own."""
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 Place = tuple[int | None, int | None, int | None, int | None]
@@ -32,7 +34,11 @@ class Source:
         self.parents: dict[ast.AST, ast.AST] = {}
         self._functions: dict[tuple[str, int], list[Function]] = {}
         self._calls: dict[Place, ast.Call] = {}
+        self._expressions: dict[Place, ast.expr] = {}
         for node in ast.walk(tree):
+            if isinstance(node, ast.expr):
+                where: Place = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
+                self._expressions.setdefault(where, node)
             for child in ast.iter_child_nodes(node):
                 self.parents[child] = node
             if isinstance(node, ast.Call):
@@ -53,6 +59,10 @@ class Source:
     def call_at(self, place: Place) -> ast.Call | None:
         """The call whose instruction has exactly this place."""
         return self._calls.get(place)
+
+    def expression_at(self, place: Place) -> ast.expr | None:
+        """The same for any expression: a comprehension, an operator and a property are calls of a kind, too."""
+        return self._calls.get(place) or self._expressions.get(place)
 
     def enclosing_scope(self, node: ast.AST) -> Scope:
         """The function, class or module whose own body holds ``node``."""
@@ -76,6 +86,21 @@ def load(
             scope = source.scope_of(code)
             if scope is not None and (place is None or source.call_at(place) is not None):
                 return source, scope
+    return None
+
+
+def expression_of(
+    code: types.CodeType, offset: int, globals_: dict[str, object]
+) -> tuple[Source, ast.expr] | None:
+    """The expression that the instruction at ``offset`` is a part of, in a function or a comprehension's own code."""
+    place = place_of(code, offset)
+    for fresh in (False, True):
+        for source in _read(code.co_filename, globals_, fresh):
+            node = source.expression_at(place)
+            if node is None:
+                continue
+            if code.co_name in COMPREHENSION_CODES or source.scope_of(code) is source.enclosing_scope(node):
+                return source, node
     return None
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from ckpt.capture import explain, frames
 from ckpt.capture.graph import Graph
-from ckpt.capture.held import Path, resolve
+from ckpt.capture.held import Path, first_by_value, is_spent, kept_by_walking, resolve, text_of
+from ckpt.capture.operands import led_to, on_the_stack
 from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.rebuild import Scene, find_global
-from ckpt.capture.slots import slot_names
+from ckpt.capture.slots import operands, slot_names
 from ckpt.capture.visible import Visible, contents_of, has_state_dict, kind_of, refill
 from ckpt.errors import CkptError, ReplayDivergedError, UncapturableError
 
@@ -81,7 +82,38 @@ class StateCapture:
             _find_globals(frame, scene, self._visible)
             if frame.f_code.co_flags & _GENERATOR_FLAGS:
                 scene.remade |= _generators_of(frame, scene)
+        self._refuse_walked(scene, held)
+        for number, frame in enumerate(chain[:-1]):
+            for one in led_to(on_the_stack(frame), lambda value: self._stays(value, scene)):
+                scene.on_stack[id(one)] = (number, one)
         return scene
+
+    def _stays(self, value: Any, scene: Scene) -> bool:
+        """Whether it is the same object after a resume, with the contents that it has now."""
+        known = (scene.held, scene.remade, scene.recreated, scene.globals)
+        return self._visible.number(value) is not None or any(id(value) in one for one in known)
+
+    def _refuse_walked(self, scene: Scene, held: Held) -> None:
+        """The iterator of an unmarked loop, and a function written in C, go on with the objects that the re-run code
+        made; those that come back as others, or are used up by it, would be torn from the variables that name them."""
+
+        def in_place(value: Any) -> bool:
+            return self._stays(value, scene)
+
+        for number, path in ((number, path) for number, paths in enumerate(held) for path in paths):
+            kind, how = path[-1] if len(path) > 1 else ("", "")
+            if kind not in ("walked", "given") or (kind == "given" and operands(scene.frames[number]) is not None):
+                continue
+            value = resolve(path, scene.locals[number])
+            if path[0] in self._recreate or id(value) in scene.remade or id(value) in scene.recreated:
+                continue
+            if how == "rebound":
+                scene.held.pop(id(value), None)
+            gone = is_spent(value) or how == "emptied"
+            culprit = value if gone else first_by_value(kept_by_walking(value, how), in_place)
+            if culprit is not None:
+                where = f"{_place(scene.frames[number])}, variable {text_of(path)}"
+                raise _torn_by_loop(culprit, where) if kind == "walked" else _torn_by_expression(culprit, where)
 
     def _find_recreated(self, path: str, scene: Scene) -> None:
         first, *rest = path.split(".")
@@ -145,6 +177,8 @@ class StateCapture:
             ]
             skeleton, buffers = self._graph.dump(state, scene)
             if scene.used_globals == used:
+                for number, value in scene.torn[:1]:
+                    raise _torn_by_expression(value, _place(scene.frames[number]))
                 return Captured(skeleton, buffers, captured, remade)
 
     def _visible_types(self) -> list[str]:
@@ -185,7 +219,7 @@ class StateCapture:
     def _suspects(self, scene: Scene, extras: Extras) -> Iterator[tuple[str, str, Any]]:
         """(where, name, value) of everything that a state is made of."""
         for frame, variables in zip(scene.frames, scene.locals, strict=True):
-            where = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno}), variable "
+            where = f"{_place(frame)}, variable "
             for name, value in variables.items():
                 if not self._is_remade(name, value, scene):
                     yield where, name, value
@@ -307,6 +341,29 @@ def _find_globals(frame: types.FrameType, scene: Scene, visible: Visible) -> Non
 _NO_MODULE = types.ModuleType("none")
 _CONTAINERS = (list, dict, set, bytearray)
 _BY_NAME_ANYWAY = {types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, str, int, float, bool, tuple}
+
+
+def _place(frame: types.FrameType) -> str:
+    return f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
+
+
+def _torn_by_loop(culprit: Any, where: str) -> UncapturableError:
+    return UncapturableError(
+        f"an unmarked loop around the marked one goes through a {type(culprit).__name__} of it, which would come back as "
+        "another object",
+        where=where,
+        fix="mark that loop, too: for ... in ckpt.loop(...)",
+    )
+
+
+def _torn_by_expression(culprit: Any, where: str) -> UncapturableError:
+    return UncapturableError(
+        f"the expression around a call that leads to a marked loop holds on to a {type(culprit).__name__}, which would "
+        "come back as another object",
+        where=where,
+        fix="make that call a statement of its own; write a comprehension, map(...) or the like as a for statement: "
+        "for ... in ckpt.loop(...)",
+    )
 
 
 def _explained(value: Any, name: str, try_pickle: Any, where: str) -> UncapturableError:

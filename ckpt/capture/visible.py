@@ -310,7 +310,7 @@ class Visible:
                 self._number(value, kind, (parent, access))
                 parent, access = self._numbers[id(value)], ""
             self._refuse_unordered(value, parent, access)
-            pending += reversed([(item, parent, access + step) for item, step in _below(value, kind)])
+            pending += reversed([(item, parent, access + step) for item, step in lead_to(value, kind)])
 
     def _refuse_unordered(self, value: Any, parent: int | None, access: str) -> None:
         """Objects that can change, in a set or as keys, have no order in which another process could number them."""
@@ -350,7 +350,7 @@ class Visible:
             refill(value, kind, one)
 
 
-def _below(value: Any, kind: str | None) -> Iterator[tuple[Any, str]]:
+def lead_to(value: Any, kind: str | None) -> Iterator[tuple[Any, str]]:
     """What ``value`` leads to, with the text that gets there."""
     if kind in ("list", "deque") or isinstance(value, tuple):
         yield from ((item, f"[{i}]") for i, item in enumerate(value) if type(item) not in _IMMUTABLE)

@@ -58,11 +58,17 @@ class NeedsByValue(Exception):
 
 
 def dump(
-    value: object, reduce: Reduce, persistent: PersistentId | None = None, *, by_value: bool = False
+    value: object,
+    reduce: Reduce,
+    persistent: PersistentId | None = None,
+    *,
+    by_value: bool = False,
+    met: Callable[[Iterable[int]], None] | None = None,
 ) -> tuple[bytes, list[pickle.PickleBuffer]]:
     """(skeleton, out-of-band buffers). The buffers alias live memory: copy them before the job goes on.
 
     ``by_value`` lets ``reduce`` hand functions and classes to ``reduce_by_value``; it costs an import of cloudpickle.
+    ``met`` is told the ids of the objects that were saved by value, before the buffers are given out.
     """
     buffers: list[pickle.PickleBuffer] = []
 
@@ -84,6 +90,8 @@ def dump(
         pickler.dispatch_table = cloudpickle.Pickler.dispatch_table
     pickler.reducer_override = reduce
     pickler.dump(value)
+    if met is not None:
+        met(pickler.memo.copy().keys())
     return out.getvalue(), buffers
 
 

@@ -14,11 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt.errors import CkptError, FencedError, MissingKeyError, StorageError
+from ckpt.errors import CkptError, FencedError, LogLostError, MissingKeyError, StorageError, UnknownFormatError
+from ckpt.format.floor import decode_floor
 from ckpt.format.keys import DIGEST_SIZE, Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, encode_payload, lsn_of
-from ckpt.format.segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, parse_segment, stored_payload
+from ckpt.format.segment import (
+    HEADER_SIZE,
+    Damage,
+    SegmentHeader,
+    encode_frames,
+    encode_header,
+    parse_segment,
+    stored_payload,
+)
 from ckpt.log.seals import Seal, seal_head
 from ckpt.log.view import read_header
 from ckpt.protocols import AppendableStorage, AppendFile, Buffer, Clock, Storage
@@ -249,12 +258,41 @@ class Tail:
             return False  # unknown: the creation stays open
 
     def _check_still_there(self) -> None:
+        path = self.place.names.segment(self.slot)
         try:
-            head = self.place.storage.get(self.place.names.segment(self.slot), 0, HEADER_SIZE)
+            head = self.place.storage.get(path, 0, HEADER_SIZE)
         except MissingKeyError:
+            if not self._is_swept():
+                raise self._lost(path) from None
             head = b""
         if head != self.head:
             raise self._fenced(self.slot + 1)
+
+    def _is_swept(self) -> bool:
+        """Whether this segment, which is gone, was taken away by a later attempt; True in doubt.
+
+        A sweep raises the floor before it deletes anything, and is done by an attempt whose own, later segments stay. A
+        slot that this attempt is just creating itself says nothing. Either answer ends this attempt.
+        """
+        storage, names = self.place.storage, self.place.names
+        own = (self.slot, self.opening.slot if self.opening is not None else self.slot)
+        listed = map(names.parse_segment, storage.list(names.log_prefix))
+        if any(slot is not None and slot > self.slot and slot not in own for slot in listed):
+            return True
+        try:
+            floor = decode_floor(storage.get(names.floor), self.place.key, names)
+        except MissingKeyError:
+            return False
+        except UnknownFormatError:
+            return True
+        return isinstance(floor, Damage) or floor.slot > self.slot
+
+    def _lost(self, path: str) -> LogLostError:
+        return LogLostError(
+            f"the log of the run was deleted while attempt {self.epoch} was running; nothing more can be committed from here",
+            where=path,
+            fix="do not delete a run's files while it is alive (`ckpt rm` refuses to); run again: it starts from the beginning",
+        )
 
     def _fenced(self, slot: int) -> FencedError:
         return fenced(self.place, self.epoch, slot)

@@ -3,7 +3,7 @@
 Guarantees:
  - ``append(durable=True)`` returns only when the record is durable and no later attempt can have missed it;
  - records are in the log in the order of their LSNs, and a record is only there if all before it are;
- - once fenced, or unsure of its own state, every later call raises the same error;
+ - once fenced, without its log, or unsure of its own state, every later call raises the same error;
  - after any other StorageError the writer goes on working. An append that raised StorageFullError on a local storage is
    not in the log; after another StorageError it may be, or may come to be.
 """
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt.errors import CkptError, IntegrityError, StorageError, UsageError
+from ckpt.errors import CkptError, IntegrityError, LogLostError, StorageError, UsageError
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, lsn_of, lsn_slot
@@ -226,7 +226,7 @@ class LogWriter:
     def _failed(self, batch: list[Entry], error: BaseException) -> None:
         """Tell those who wait, and queue again what nobody waits for, unless the log has it already."""
         with self._lock:
-            if not isinstance(error, StorageError):
+            if isinstance(error, LogLostError) or not isinstance(error, StorageError):
                 self._dead = error if isinstance(error, CkptError) else _interrupted(self._tail.place.names, error)
             for entry in batch:
                 if entry.durable:

@@ -36,19 +36,31 @@ def base_mark(source: Source | None, index: int, last: Any) -> Mark | None:
     """What to recognise the input by when it is started again at ``index``; ``last`` is the last consumed item.
 
     An item that the job may have changed cannot be recognised in an input that was made again. An item of a private
-    list is as it was made until it is handed out.
+    list is as it was made until it is handed out. Where the job has moved the items of its input, nothing is where an
+    input that was made again has it.
     """
-    if index > 0 and _is_immutable(last):
-        return item_mark(last, -1)
+    if index > 0 and is_immutable(last):
+        return item_mark(last, -1) if _is_at(source, index - 1, last) else None
     if source is not None and source.private:
         known, following = source.item(index)
         return item_mark(following, 0) if known else None
     return None
 
 
-def _is_immutable(item: Any) -> bool:
+def _is_at(source: Source | None, position: int, item: Any) -> bool:
+    """Whether a sequence still has ``item`` where it was taken from; True where it cannot be looked at."""
+    if source is None or source.begins != "written" or source.length is None:
+        return True
+    if source.moved:
+        return False
+    known, there = source.item(position)
+    return known and (there is item or (type(there) is type(item) and bool(there == item)))
+
+
+def is_immutable(item: Any) -> bool:
+    """Whether neither the item nor what it leads to can change, as far as is known."""
     if isinstance(item, (tuple, frozenset)):
-        return all(_is_immutable(one) for one in item)
+        return all(is_immutable(one) for one in item)
     return type(item) in ATOMS or isinstance(
         item, (enum.Enum, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
     )

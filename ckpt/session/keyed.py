@@ -2,39 +2,88 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ckpt import digests
 from ckpt.codecs.pickling import OutOfBand
-from ckpt.errors import InputChangedError
-from ckpt.session.items import short_text
+from ckpt.errors import InputChangedError, UncapturableError
+from ckpt.session.items import ATOMS, is_immutable, short_text
+from ckpt.session.sources import VIEWS, travels
+
+_PLAIN = (list, tuple, dict, set, frozenset, str, bytes, range)
 
 
 class KeyedItems:
     """Iterates items that are identified by key: each key is handed out once, whatever the order of the input.
 
-    The keys that are done are part of the state (16 bytes each). An item that was in progress comes first again.
+    The keys that are done are part of the state (16 bytes each). An item that was in progress comes first again. So are
+    the items, where variables may refer to them and they can change: after a resume the input as the code makes it again
+    says which items there are and in which order, and those that came back are handed out in their places.
     """
 
     def __init__(
-        self, iterable: Any, key: Callable[[Any], Any], where: str, passed: Callable[[], None]
+        self,
+        iterable: Any,
+        key: Callable[[Any], Any],
+        where: str,
+        passed: Callable[[], None],
+        *,
+        private: bool = False,
+        in_place: bool = False,
     ) -> None:
-        """``passed`` is called after each item that was done before."""
+        """``passed`` is called after each item that was done before. ``private``: nobody but the loop refers to
+        ``iterable``; ``in_place``: it is the same object after a resume."""
         self.iterable = iterable
         self._key = key
         self._where = where
         self._passed = passed
         self.done = bytearray()
         self._known: set[bytes] = set()
+        self._travels = not in_place and travels(iterable, where, private=private)
+        self._private = private
+        self._watch(None if private or not self._travels else _holder(iterable))
 
-    def restore(self, done: bytes) -> None:
+    def _watch(self, shared: Any) -> None:
+        """``shared`` is what the job may make longer or shorter meanwhile."""
+        self._shared, self._given_length = shared, len(shared) if hasattr(shared, "__len__") else 0
+
+    def restore(self, done: bytes, travelled: Any = None) -> None:
         self.done = bytearray(done)
         self._known = {done[i : i + 16] for i in range(0, len(done), 16)}
+        self.go_on_with(travelled)
 
     def saved(self) -> Any:
         """The keys that are done, for the state."""
         return OutOfBand(self.done)
+
+    def travelling(self) -> Any:
+        """The items, for the state; None where the code makes the very same again.
+
+        UncapturableError if the job made the input longer or shorter: what of that the next attempt's input holds cannot
+        be told.
+        """
+        if self._shared is not None and hasattr(self._shared, "__len__") and len(self._shared) != self._given_length:
+            raise UncapturableError(
+                f"the job itself made the input of a loop with key= {'longer' if len(self._shared) > self._given_length else 'shorter'}",
+                where=self._where,
+                fix="loop without key=, which goes on with the list as it was; or over a copy: ckpt.loop(list(...), key=...)",
+            )
+        if not self._travels or (self._private and not _can_change(self.iterable)):
+            return None
+        return [VIEWS.get(type(self.iterable)), _holder(self.iterable), self._shared]
+
+    def go_on_with(self, travelled: Any) -> None:
+        """Hand out the items that came back with the state instead of those that the code made again."""
+        if travelled is None:
+            return
+        view, holder, shared = travelled
+        items = {self.digest(item): item for item in (holder if view is None else getattr(holder, view)())}
+        made_again = ((self.digest(item), item) for item in self.iterable)
+        self.iterable = [items.get(digest, item) for digest, item in made_again]
+        self._private = False
+        self._watch(shared)
 
     def digest(self, item: Any) -> bytes:
         return digests.digest(self._key(item))[:16]
@@ -78,3 +127,14 @@ class KeyedItems:
             )
         given.add(digest)
         return digest
+
+
+def _holder(iterable: Any) -> Any:
+    """``iterable`` itself, or the dict that it is a view of."""
+    return gc.get_referents(iterable)[0] if type(iterable) in VIEWS else iterable
+
+
+def _can_change(iterable: Any) -> bool:
+    if type(iterable) not in _PLAIN:
+        return True
+    return not (set(map(type, iterable)) <= ATOMS or all(map(is_immutable, iterable)))

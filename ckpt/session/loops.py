@@ -100,14 +100,20 @@ class MarkedLoop:
         keyed, children, stop = node.keyed, node.children, run.stop_at(node)
         assert keyed is not None
         try:
-            for digest, item in items:
-                node.item, node.item_key = item, digest
-                yield item
-                keyed.finish(digest)
-                node.index += 1
-                if attention or children or node.index >= stop:
-                    track.iterated(node)
-                    stop = run.stop_at(node)
+            while True:
+                for digest, item in items:
+                    node.item, node.item_key = item, digest
+                    yield item
+                    keyed.finish(digest)
+                    node.index += 1
+                    if attention or children or node.index >= stop:
+                        track.iterated(node)
+                        stop = run.stop_at(node)
+                        if node.again is not None:
+                            break
+                else:
+                    break
+                items, node.again = node.again, None
         except GeneratorExit:
             track.closed(node)
             raise

@@ -184,7 +184,17 @@ class Node:
 
     def travelling(self) -> Any:
         """The input that is part of the states of inner loops, too; None where it is not."""
+        if self.keyed is not None:
+            return self.keyed.travelling()
         return self.source.saved() if self.source is not None and self.source.begins == "written" else None
+
+    def go_on_with(self, travelled: Any) -> Iterator[Any]:
+        """What follows the item in progress, with the input that came back with an inner loop's state."""
+        if self.keyed is not None:
+            self.keyed.go_on_with(travelled)
+            return self.keyed.remaining(None)
+        assert self.source is not None
+        return self.source.start(self.index + 1, travelled)
 
     @property
     def at_base(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpt.errors import UnsupportedCodeError
 from ckpt.session.node import Node
-from ckpt.session.sources import Source, works_on
+from ckpt.session.sources import works_on
 
 
 def left_open(inner: Node, outer: Node) -> UnsupportedCodeError:
@@ -19,12 +19,12 @@ def left_open(inner: Node, outer: Node) -> UnsupportedCodeError:
     )
 
 
-def refuse_entangled(source: Source, variables: Mapping[str, Any], where: str) -> None:
+def refuse_entangled(iterable: Any, variables: Mapping[str, Any], where: str) -> None:
     """Refuse an input, made again by the code, that holds on to an object which comes back as another one."""
-    name = works_on(source.iterable, variables)
+    name = works_on(iterable, variables)
     if name is not None:
         raise UnsupportedCodeError(
-            f"the {type(source.iterable).__name__} that this loop consumes works on variable {name!r}, and would not see "
+            f"the {type(iterable).__name__} that this loop consumes works on variable {name!r}, and would not see "
             "what happens to it after a resume",
             where=where,
             fix=f"loop over {name} itself, or over a list: ckpt.loop(list(...))",

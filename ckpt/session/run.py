@@ -255,7 +255,7 @@ class Run:
         try:
             self._saving.submit_and_wait("signal", self.track.root, began)
         except StorageError as error:
-            events.say(f"the last checkpoint could not be stored; the one before it stays good: {error}")
+            events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
         self._end_preempted()
 
     def _end_preempted(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from ckpt import events
 from ckpt.capture.state import Captured
 from ckpt.checkpointer import Checkpointer, Kept, Request
-from ckpt.errors import CkptError, StorageError
+from ckpt.errors import CkptError, LogLostError, StorageError
 from ckpt.format.path import path_text, path_to_json
 from ckpt.session.node import Node, freeze
 from ckpt.session.pacing import Pacing
@@ -206,7 +206,7 @@ class Saving:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 
     def _failed(self, error: CkptError) -> None:
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and not isinstance(error, LogLostError):
             self._retry_at_s = self._services.clock.monotonic() + RETRY_S
             self._ticker.due_at(self._retry_at_s)
         else:
@@ -216,6 +216,8 @@ class Saving:
         try:
             self._services.log.flush()
             self._flush_failed = False
+        except LogLostError as error:
+            self._postpone(error)
         except StorageError as error:
             if not self._flush_failed:
                 self._flush_failed = True

@@ -35,6 +35,10 @@ class Source(Protocol):
     """Whether nobody but the loop refers to it, and it is a sequence."""
 
     @property
+    def moved(self) -> bool:
+        """Whether its items may have left their places since it was given: the job made it longer or shorter."""
+
+    @property
     def length(self) -> int | None:
         """Number of items if known."""
 
@@ -60,11 +64,16 @@ class IndexedSource:
 
     def __init__(self, iterable: Any, *, private: bool) -> None:
         self.iterable, self.private = iterable, private
+        self._given_length = len(iterable)
         self.travels = not (private and _items_are_immutable(iterable))
 
     @property
     def length(self) -> int | None:
         return len(self.iterable)
+
+    @property
+    def moved(self) -> bool:
+        return len(self.iterable) != self._given_length
 
     def saved(self) -> Any:
         return self.iterable if self.travels else None
@@ -111,6 +120,7 @@ class TravellingSource:
     begins = "written"
     remade = False
     private = False
+    moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
         self.iterable, self._passed = iterable, passed
@@ -120,7 +130,7 @@ class TravellingSource:
         return len(self.iterable) if hasattr(self.iterable, "__len__") else None
 
     def saved(self) -> Any:
-        view = _VIEWS.get(type(self.iterable))
+        view = VIEWS.get(type(self.iterable))
         return [view, gc.get_referents(self.iterable)[0]] if view is not None else [None, self.iterable]
 
     def start(self, index: int, saved: Any) -> Iterator[Any]:
@@ -136,7 +146,7 @@ class TravellingSource:
 
 
 _EMPTY: dict[str, None] = {}
-_VIEWS = {type(_EMPTY.keys()): "keys", type(_EMPTY.values()): "values", type(_EMPTY.items()): "items"}
+VIEWS = {type(_EMPTY.keys()): "keys", type(_EMPTY.values()): "values", type(_EMPTY.items()): "items"}
 
 
 class IteratorSource:
@@ -145,6 +155,7 @@ class IteratorSource:
     begins = "written"
     remade = False
     private = False
+    moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
         self.iterable, self._passed = iterable, passed
@@ -212,6 +223,7 @@ class ConsumedSource:
     begins = "first"
     remade = True
     private = False
+    moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
         self.iterable, self._passed = iterable, passed
@@ -268,6 +280,7 @@ class StatefulSource:
     begins = "loaded"
     remade = True
     private = False
+    moved = False
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
@@ -294,6 +307,7 @@ class FileSource:
     begins = "loaded"
     remade = False
     private = False
+    moved = False
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
@@ -337,9 +351,16 @@ def source_of(iterable: Any, where: str, *, private: bool, passed: Callable[[], 
         return IndexedSource(iterable, private=private)
     if hasattr(type(iterable), "__next__"):
         return IteratorSource(iterable, passed) if _saves_itself(iterable) else ConsumedSource(iterable, passed)
-    if private and type(iterable) not in _VIEWS:
+    if private and type(iterable) not in VIEWS:
         return ConsumedSource(iterable, passed)
     return TravellingSource(iterable, passed)
+
+
+def travels(iterable: Any, where: str, *, private: bool) -> bool:
+    """Whether ``iterable`` can be part of a state, and be iterated again from its beginning."""
+    if isinstance(iterable, (set, frozenset)):
+        return True
+    return source_of(iterable, where, private=private, passed=lambda: None).begins == "written" and not hasattr(type(iterable), "__next__")
 
 
 def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:

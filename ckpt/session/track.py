@@ -71,7 +71,7 @@ class Track:
         extras = Extras(remade=list(self.root.remade()))
         extras.values["namespaces"] = self._conductor.namespaces_to_save()
         if node.keyed is not None:
-            extras.values["done"] = node.keyed.saved()
+            extras.values["done"], extras.values["items"] = node.keyed.saved(), node.keyed.travelling()
         elif node.source is not None:
             extras.values["input"] = node.source.saved()
         outer = [one for one in self.active[1:] if one is not node]
@@ -92,12 +92,15 @@ class Track:
         node = self._new_node(site, name, parent, frame)
         where = f"{site.qualname}, line {site.line}"
         if given.key is not None:
-            node.keyed = KeyedItems(given.iterable, given.key, where, passed=self._conductor.replaying)
+            stays = not self._capture.by_value({"": given.iterable})
+            node.keyed = KeyedItems(
+                given.iterable, given.key, where, self._conductor.replaying, private=given.private, in_place=stays
+            )
         else:
             node.source = source_of(given.iterable, where, private=given.private, passed=self._conductor.replaying)
-            if node.source.remade:
-                for one in self.chain(frame):
-                    refuse_entangled(node.source, self._capture.by_value(frames.read_variables(one)[0]), where)
+        for iterable in node.remade():
+            for one in self.chain(frame):
+                refuse_entangled(iterable, self._capture.by_value(frames.read_variables(one)[0]), where)
         # The entry that stands for others is reached with the variables of the first: its input has to come with it.
         node.collapsible = node.collapsible and can_travel(node.source)
         if saved is not None:
@@ -216,7 +219,7 @@ class Track:
         """Set the state back and start the input at the base; in which order depends on what is iterated."""
         if node.keyed is not None:
             extras = self._restore(node, saved, frame)
-            node.keyed.restore(bytes(extras.get("done", b"")))
+            node.keyed.restore(bytes(extras.get("done", b"")), extras.get("items"))
             first = bytes.fromhex(saved.item[0]) if saved.item is not None else None
             return node.keyed.remaining(first)
         source = _source(node)
@@ -243,7 +246,7 @@ class Track:
         for outer, given in zip(above, extras["outer"], strict=True):
             if given is not None:
                 # The outer loop goes on with the items that came back, which the variables refer to.
-                outer.again = _source(outer).start(outer.index + 1, given)
+                outer.again = outer.go_on_with(given)
         return extras
 
     def _check_arrival(self) -> None:

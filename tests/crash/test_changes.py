@@ -179,6 +179,21 @@ def test_with_a_key_every_item_is_processed_exactly_once(after: list[str], fork_
     assert set(after) <= set(result) <= {*ITEMS[:3], *after}
 
 
+def test_with_a_key_items_that_came_back_are_the_variables_own_and_new_ones_are_new(
+    fork_host: ForkHost, scratch: Path
+) -> None:
+    attempt = run_with_input(Form(fork_host, "rows_by_key_in_a_variable", scratch), ITEMS, ["x", "f", "e", "a", "d"])
+    assert attempt.status == 0, attempt.err
+    result = attempt.result
+    assert isinstance(result, dict), result
+    done, kept = result["tuple"]
+    processed = dict(done)
+    assert len(processed) == len(done), "an item was processed twice"
+    assert {"a", "x", "f", "e", "d"} <= processed.keys()
+    assert processed == {name: name in ITEMS for name in processed}, "only x is no row of the variable"
+    assert [row for row in kept if len(row) != 1 + (row[0] in processed)] == [], "each is changed once where it counts"
+
+
 def test_with_a_key_a_second_change_is_handled_too(fork_host: ForkHost, scratch: Path) -> None:
     form = Form(fork_host, "input_by_key", scratch)
     scratch.mkdir(exist_ok=True)

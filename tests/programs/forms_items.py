@@ -244,3 +244,24 @@ def star_arguments(*rows: int, scale: int = 1, **names: list[int]) -> Any:
 def star_and_keyword_arguments() -> object:
     log: list[int] = []
     return star_arguments(4, 5, 6, 7, scale=3, log=log), log
+
+
+@ckpt.job
+def takes_away(queue: list[int], rest: list[int]) -> Any:
+    seen: list[int] = []
+    for item in ckpt.loop(queue):
+        tick()
+        seen.append(item)
+        queue.pop(0)
+    for item in ckpt.loop(rest):
+        tick()
+        seen.append(item)
+        if item == 2:
+            rest.remove(1)
+    return seen
+
+
+@form
+def items_taken_away_by_the_body() -> object:
+    queue, rest = [*range(10, 18)], [*range(6)]
+    return takes_away(queue, rest), queue, rest

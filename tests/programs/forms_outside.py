@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
@@ -116,3 +117,27 @@ def same_job_called_three_times_in_a_row() -> object:
     for n in (3, 4, 3):
         rows.append(with_default(n, rows and [0] * n))
     return rows
+
+
+def twice(number: int) -> int:
+    return number * 2
+
+
+@ckpt.job(recreate=("pool",))
+def pools() -> Any:
+    found: list[int] = []
+    for i in ckpt.loop(range(3)):
+        with ThreadPool(1) as pool:
+            found += pool.map(twice, [i, i + 1])
+        tick()
+    for i in ckpt.loop(range(3)):
+        with ThreadPool(1) as other:
+            found += other.map(twice, [-i])
+        del other
+        tick()
+    return found
+
+
+@form
+def pools_made_in_the_body() -> object:
+    return pools()

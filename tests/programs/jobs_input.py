@@ -62,6 +62,22 @@ def input_by_key() -> object:
 
 
 @ckpt.job
+def by_key_in_a_variable() -> Any:
+    rows = [[item] for item in read_items()]
+    kept, done = list(rows), []
+    for row in ckpt.loop(rows, key=lambda row: row[0]):
+        tick()
+        row.append("done")
+        done.append([row[0], any(row is one for one in kept)])
+    return done, kept
+
+
+@form
+def rows_by_key_in_a_variable() -> object:
+    return by_key_in_a_variable()
+
+
+@ckpt.job
 def from_file() -> Any:
     lines, extra = [], []
     with open("beside.txt") as beside, open("input.txt") as file:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from unit.capture_support import check_resumed, tick
+from unit.capture_support import check_resumed, refusal, tick
 
 import ckpt
 from ckpt.capture.held import paths_in, resolve
@@ -214,3 +214,127 @@ def chained() -> Any:
 
 def test_result_of_a_call_in_the_middle_of_a_chain_is_the_variables_object(scratch: Path) -> None:
     check(chained, scratch)
+
+
+@ckpt.job(key="1")
+def walks_a_copy() -> Any:
+    rows = [[1], [2], [3]]
+    for row in sorted(rows):
+        for i in ckpt.loop(range(2)):
+            row.append(i)
+            tick()
+    return rows
+
+
+@ckpt.job(key="1")
+def walks_a_tuple() -> Any:
+    rows = ([1], [2])
+    for row in rows:
+        for i in ckpt.loop(range(2)):
+            row.append(i)
+            tick()
+    return rows
+
+
+@ckpt.job(key="1")
+def walks_sorted_values() -> Any:
+    table = {"a": {"n": 0}, "b": {"n": 1}}
+    for _, value in sorted(table.items()):
+        for i in ckpt.loop(range(2)):
+            value["n"] += i
+            tick()
+    return table
+
+
+@ckpt.job(key="1")
+def walks_an_iterator() -> Any:
+    rows = iter(range(9))
+    seen = []
+    for row in rows:
+        for _ in ckpt.loop(range(2)):
+            seen.append((row, next(rows)))
+            tick()
+    return seen
+
+
+@ckpt.job(key="1")
+def walks_what_a_function_found() -> Any:
+    rows = [[1], [2]]
+    find = lambda given: [one for one in given if one]
+    for row in find(rows):
+        for i in ckpt.loop(range(2)):
+            row.append(i)
+            tick()
+    return rows
+
+
+@ckpt.job(key="1")
+def rebinds_what_it_walks() -> Any:
+    rows, seen = [1, 2, 3], []
+    for row in rows:
+        for _ in ckpt.loop(range(2)):
+            rows = [9, 9, 9, 9]
+            seen.append(row)
+            tick()
+    return rows, seen
+
+
+WALKED = (rebinds_what_it_walks, walks_a_copy, walks_a_tuple, walks_sorted_values, walks_an_iterator, walks_what_a_function_found)
+
+
+@pytest.mark.parametrize("job", WALKED, ids=lambda job: job.__wrapped__.__name__)
+def test_unmarked_for_over_objects_that_would_come_back_as_others_is_refused_by_name(job: Any, scratch: Path) -> None:
+    error = refusal(job, scratch / "store")
+    assert "variable table" in error.where or "variable rows" in error.where
+    assert "ckpt.loop(" in error.fix
+
+
+@ckpt.job(key="1")
+def marked_as_the_fix_says() -> Any:
+    rows: list[Any] = [[1], [2], [3]]
+    table = {"a": {"n": 0}, "b": {"n": 1}}
+    numbers = iter(range(9))
+    for row in ckpt.loop(sorted(rows)):
+        for i in ckpt.loop(range(2)):
+            row.append(i)
+            tick()
+    for _, value in ckpt.loop(sorted(table.items())):
+        for i in ckpt.loop(range(2)):
+            value["n"] += i
+            tick()
+    for number in ckpt.loop(numbers):
+        for _ in ckpt.loop(range(2)):
+            rows.append((number, next(numbers)))
+            tick()
+    return rows, table
+
+
+def test_fix_of_that_refusal_is_exact(scratch: Path) -> None:
+    check(marked_as_the_fix_says, scratch)
+
+
+@ckpt.job(key="1")
+def walks_by_place() -> Any:
+    rows: list[Any] = [[1], [2]]
+    table: dict[str, Any] = {"b": [0], "a": [1]}
+    for n in range(len(rows)):
+        for i in ckpt.loop(range(2)):
+            rows[n].append(i)
+            tick()
+    for key in sorted(table):
+        for i in ckpt.loop(range(2)):
+            table[key].append(i)
+            tick()
+    for n, (row, (_, value)) in enumerate(zip(rows, table.items(), strict=True)):
+        for i in ckpt.loop(range(2)):
+            row.append(value[-1] + n + i)
+            tick()
+    for text in (*"xy", "z"):
+        for i in ckpt.loop(range(2)):
+            rows.append(text * i)
+            tick()
+    return rows, table
+
+
+def test_unmarked_for_by_place_key_or_over_the_container_itself_is_exact(scratch: Path) -> None:
+    check(walks_by_place, scratch)

@@ -11,6 +11,7 @@ import threading
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,12 @@ def test_advice_names_the_variable_and_the_line(tmp_path: Path) -> None:
     assert "top level" in advice(local(), "x")
     assert "__getstate__" in advice(Refuses(), "x.inner")
     assert "recreate" in advice(io.BytesIO(b""), "x") or "ckpt.step" in advice(io.BytesIO(b""), "x")
+
+
+def test_pool_of_the_loops_own_body_is_advised_to_be_recreated_or_deleted() -> None:
+    with ThreadPool(1) as pool:
+        path, culprit = found(pool, "p")
+        told = advice(culprit, path)
+    assert 'recreate=("p",)' in told
+    assert "in its body" in told
+    assert "del p" in told

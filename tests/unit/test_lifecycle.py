@@ -195,6 +195,7 @@ def test_attempt_takes_time_and_entropy_from_its_plan(scratch: Path) -> None:
         environment=environment,
         code={},
         arguments="",
+        argument_digests={},
         captures_locals=False,
         clock=Clock(),
         entropy=entropy,
