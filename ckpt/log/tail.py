@@ -140,6 +140,8 @@ class Tail:
     """What describes this attempt to those that it ends (see ``FACTS``)."""
     opening: NewSegment | None = None
     """A creation of the next slot whose outcome is not known."""
+    unconfirmed: bool = False
+    """What was synced last does not count yet: whether a successor has begun could not be seen."""
     must_open: bool = field(default=False)
     """The next write goes to the next slot."""
     took: list[Entry] | None = None
@@ -173,17 +175,18 @@ class Tail:
             self._leave()
             raise
         self.end = Seal(self.slot, file.length, self.end.records + len(entries), digest)
-        self.took = entries
+        self.took, self.unconfirmed = entries, True
         # Commit point. The sync comes first: whoever creates the next slot reads this segment afterwards, so a
         # successor that this check does not see has the records in its view.
         self.check_current()
 
     def check_current(self) -> None:
-        """FencedError if a later attempt has begun; StorageError."""
+        """FencedError if a later attempt has begun; StorageError. What was ``unconfirmed`` counts on return."""
         if self.place.storage.exists(self.place.names.segment(self.slot + 1)):
             raise self._fenced(self.slot + 1)
         # "Not there" may also mean swept. Sweeps go upwards, so they would have deleted this segment before the next.
         self._check_still_there()
+        self.unconfirmed = False
 
     def open_next(self, entries: list[Entry]) -> None:
         """Create the next segment, with the SEAL of all before it and ``entries``: acknowledged on return.
@@ -225,7 +228,7 @@ class Tail:
         self.slot, self.head, self.end = segment.slot, segment.data[:HEADER_SIZE], segment.seal
         # Mine, but without a handle (the answer was lost): complete as it is, the next write goes to the next slot.
         self.file, self.must_open = created.file, created.file is None
-        self.unsealed, self.opening = [], None
+        self.unsealed, self.opening, self.unconfirmed = [], None, False
 
     def seal_log(self) -> int:
         """Seal all earlier segments, in this one or in the next; returns the LSN of the SEAL."""

@@ -205,6 +205,8 @@ class LogWriter:
                 tail.open_next(batch)
             elif batch:
                 tail.append(batch)
+            elif tail.unconfirmed:
+                tail.check_current()  # an earlier call could not see whether what it wrote counts
         except BaseException as error:
             self._failed(self._take(False)[0] if batch is None else batch, error)
             raise

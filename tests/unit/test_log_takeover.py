@@ -307,6 +307,20 @@ def test_zombie_whose_segments_were_swept_is_fenced_without_a_next_slot(make, re
         op(old, 2)
 
 
+def test_flush_after_a_check_that_failed_does_not_say_yes_to_a_zombie():
+    storage = SimDisk()
+    zombie, _ = take_over(storage)
+    op(zombie, 1, durable=False)
+    _, view = take_over(storage)
+    assert ops(view) == []
+    storage.before = Fault("exists", StorageError("the network is away"))
+    with pytest.raises(StorageError):
+        zombie.flush()
+    storage.before = lambda operation, key: None
+    with pytest.raises(FencedError):
+        zombie.flush()
+
+
 def test_written_but_unsynced_records_are_made_durable_before_they_are_built_upon():
     disk = SimDisk()
     old, _ = take_over(disk)
