@@ -27,7 +27,7 @@ def reached(root: Node) -> Position:
     return position
 
 
-def saved(path: Sequence[Mapping[str, Any]]) -> Position:
+def led_to(path: Sequence[Mapping[str, Any]]) -> Position:
     """How far a checkpoint with this path (as in its head) leads."""
     position: Position = []
     for node in path:

@@ -27,7 +27,7 @@ from ckpt.session.namespace import Namespace
 from ckpt.session.node import Node
 from ckpt.session.operations import Operations, make_spec
 from ckpt.session.pacing import Pacing
-from ckpt.session.pulse import Position, reached, saved
+from ckpt.session.pulse import Position, led_to, reached
 from ckpt.session.saving import Saving
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded
@@ -257,7 +257,7 @@ class Run:
         for node in self.track.active:
             if node.progress is not None:
                 node.progress.checkpointed(request.head["when"])
-        self._beat(saved(request.head["path"]))
+        self._beat(led_to(request.head["path"]))
 
     # -- stopping -------------------------------------------------------------------------------------------
 
