@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import flatness, importing, killing, loops, overhead, stalls, steps
+from benchmarks import faraway, flatness, importing, killing, loops, overhead, stalls, steps
 from benchmarks.harness import Bench, Row
 from benchmarks.machine import describe
 from benchmarks.table import document, text
@@ -22,6 +22,7 @@ GROUPS = {
     "steps": steps.measure,
     "flatness": flatness.measure,
     "kill": killing.measure,
+    "faraway": faraway.measure,
 }
 
 

@@ -66,6 +66,11 @@ def compare(
     )
 
 
+def not_measured(measure: str, why: str) -> Row:
+    """A row without figures, so that what is missing is seen."""
+    return Row(measure, "", 0.0, 0.0, "s", 0.0, 0.0, 0.0, rounds=0, note=why)
+
+
 def interleave(rounds: int, cases: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
     """Run all cases once per round, every other round backwards; the values of each case, round by round."""
     found: dict[str, list[float]] = {name: [] for name in cases}
@@ -101,7 +106,14 @@ class Bench:
         folder.mkdir()
         return folder
 
-    def child(self, program: str, *arguments: object, store: Path, plain: bool = False) -> Child:
+    def child(
+        self,
+        program: str,
+        *arguments: object,
+        store: Path | str,
+        plain: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> Child:
         """Start a program of ``benchmarks/programs``; ``plain``: with CKPT_DISABLE=1."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CKPT_")}
         path = [str(PROGRAMS.parent.parent), os.environ.get("PYTHONPATH", "")]
@@ -111,6 +123,7 @@ class Bench:
         environment.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
         if plain:
             environment["CKPT_DISABLE"] = "1"
+        environment.update(environ or {})
         command = [sys.executable, str(PROGRAMS / program), *map(str, arguments)]
         began = time.monotonic()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

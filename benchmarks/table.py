@@ -30,6 +30,8 @@ def text(groups: Mapping[str, Iterable[Row]]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    if row.rounds == 0:
+        return (row.measure, "not measured", "", "", "", "", "")
     spread = f"{_number(row.low)} - {_number(row.high)} ({row.rounds})"
     target = f"<= {row.target:g}{'' if row.ratio <= row.target else '  missed'}" if row.target is not None else ""
     return (

@@ -35,13 +35,15 @@ class Request:
     """A checkpoint to be made durable.
 
     ``head`` is the CHECKPOINT record's head but for the fields that only writing can tell; ``states`` are named by
-    number in its path; ``results`` holds the recorded step results that re-execution can still ask for.
+    number in its path; ``results`` holds the recorded step results that re-execution can still ask for;
+    ``iterations`` is where it was taken, as the trigger counts.
     """
 
     head: dict[str, Any]
     states: Sequence[Kept]
     results: Kept
     stall_s: float
+    iterations: int = 0
     done: threading.Event = field(default_factory=threading.Event)
     error: CkptError | None = None
 
@@ -57,7 +59,10 @@ class Checkpointer:
         committed: Callable[[Request, int, frozenset[str], float], None],
         failed: Callable[[CkptError], None],
     ) -> None:
-        """``committed(request, lsn, packs, cost_s)`` and ``failed(error)`` are called in the background thread."""
+        """``committed(request, lsn, packs, cost_s)`` and ``failed(error)`` are called in the background thread.
+
+        ``failed`` is also told of an error that ``committed`` raised: the checkpoint is durable then, and stays so.
+        """
         self._log, self._snapshots, self._clock = log, snapshots, clock
         self._committed, self._failed = committed, failed
         self._condition = threading.Condition()
@@ -100,30 +105,48 @@ class Checkpointer:
                 request = self._request
             if request is None:
                 return
-            self._serve(request)
-            with self._condition:
-                self._request = None
-                self._condition.notify_all()
-            request.done.set()
+            try:
+                self._serve(request)
+            except Exception as error:  # noqa: BLE001 - telling failed, too: whoever waits must be told, and the thread go on
+                request.error = request.error or _defect("the checkpointer failed", error)
+            finally:
+                with self._condition:
+                    self._request = None
+                    self._condition.notify_all()
+                request.done.set()
 
     def _serve(self, request: Request) -> None:
+        number = request.head["number"]
         try:
-            self._commit(request)
+            lsn, packs, cost_s = self._commit(request)
         except StorageError as error:
-            request.error = error
+            self._give_up(request, error)
             if not self._in_trouble:
                 self._in_trouble = True
-                events.say(f"checkpoint {request.head['number']} could not be stored, the job goes on: {error}")
-            self._failed(error)
+                events.say(f"checkpoint {number} could not be stored, the job goes on: {error}")
+            return
         except CkptError as error:
-            request.error = error
-            self._failed(error)
+            self._give_up(request, error)
+            return
         except Exception as error:  # noqa: BLE001 - a defect here must end the run at its next safe point, not hang it
-            request.error = CkptError(f"the checkpointer failed: {type(error).__name__}: {error}")
-            request.error.__cause__ = error
-            self._failed(request.error)
+            self._give_up(request, _defect("the checkpointer failed", error))
+            return
+        try:
+            self._committed(request, lsn, packs, cost_s)
+        except CkptError as error:
+            self._failed(error)
+        except Exception as error:  # noqa: BLE001 - a trigger's or a hook's: it takes nothing back that is durable
+            self._failed(_defect(f"checkpoint {number} is stored, but what followed failed", error))
+        if self._in_trouble:
+            self._in_trouble = False
+            events.say(f"checkpoint {number} is stored again")
 
-    def _commit(self, request: Request) -> None:
+    def _give_up(self, request: Request, error: CkptError) -> None:
+        request.error = error
+        self._failed(error)
+
+    def _commit(self, request: Request) -> tuple[int, frozenset[str], float]:
+        """Make the request durable: (LSN of its record, the packs that it names, seconds that it cost)."""
         # Queued results of steps come first: they would be written without a checkpoint too, so they are no cost of it.
         self._log.flush()
         began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
@@ -136,11 +159,8 @@ class Checkpointer:
         }
         # Commit point: the packs are durable, and this record makes them a checkpoint.
         lsn = self._log.append(Kind.CHECKPOINT, head, [ref.encode() for ref in refs], durable=True)
-        if self._in_trouble:
-            self._in_trouble = False
-            events.say(f"checkpoint {head['number']} is stored again")
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
-        self._committed(request, lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu)
+        return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu
 
     def _write(self, state: Kept) -> int:
         """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""
@@ -151,3 +171,10 @@ class Checkpointer:
         state.staged.release()
         state.staged = None
         return state.ref.stored_nbytes
+
+
+def _defect(what: str, error: Exception) -> CkptError:
+    """``error``, which nobody foresaw, as an error that ends the run."""
+    defect = CkptError(f"{what}: {type(error).__name__}: {error}")
+    defect.__cause__ = error
+    return defect

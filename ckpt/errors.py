@@ -13,7 +13,8 @@
     │   ├── ArgumentsChangedError   the run was started with other arguments
     │   ├── CodeChangedError        the job's code is not the code that was checkpointed
     │   ├── InputChangedError       a loop's input is not the input that was consumed
-    │   └── ReplayDivergedError     the re-run code did not reach the recorded resume point
+    │   ├── ReplayDivergedError     the re-run code did not reach the recorded resume point
+    │   └── LossError               a repair would give up what was acknowledged
     ├── StorageError                mend or wait for the storage, then run again
     │   ├── MissingKeyError         a key that should be there is not
     │   ├── StorageFullError        no space left
@@ -112,6 +113,17 @@ class InputChangedError(RunError):
 
 class ReplayDivergedError(RunError):
     """The code that was run again on the way to the resume point took another way than the first time."""
+
+
+class LossError(RunError):
+    """A repair would give up something that was acknowledged. ``losses`` says what, a line each."""
+
+    def __init__(self, what: str, *, losses: tuple[str, ...] = (), where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.losses = losses
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.where}: {self.what}", *(f"  lost: {loss}" for loss in self.losses), f"  fix: {self.fix}"])
 
 
 class StorageError(CkptError):

@@ -97,13 +97,22 @@ class Lease(Protocol):
 
 
 class Trigger(Protocol):
-    """When a checkpoint is due. Called by the session only; never blocks."""
+    """When a checkpoint is due. Called by the session of one run, from several threads; never blocks, never raises."""
+
+    def iterations_left(self, iterations: int) -> float:
+        """Iterations of marked loops until one is due, ``iterations`` after the attempt's start; inf if it never counts.
+
+        <= 0: it is due by count, and taken at this very place unless the storage is busy or in trouble.
+        """
 
     def due_in(self, iterations: int, now_s: float) -> float:
         """Seconds (monotonic clock) until a checkpoint is due; <= 0 is due now; inf leaves it to iterations."""
 
+    def taken(self, iterations: int, now_s: float) -> None:
+        """A checkpoint is taken here: the state is read. It is not durable yet, and may fail to become so."""
+
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
-        """A checkpoint was taken at this point at this total cost (stall and background work), in seconds."""
+        """The checkpoint taken at ``iterations`` is durable since ``now_s``; stall and background work cost ``cost_s``."""
 
 
 class Hook(Protocol):

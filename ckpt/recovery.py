@@ -95,7 +95,7 @@ def find_resume_point(view: LogView, history: History, names: RunNames, read: Re
         if lsn_slot(covers) < view.floor:
             break  # what was recorded behind it was trimmed away, when newer checkpoints were kept
         try:
-            point = _open(record, read)
+            point = open_checkpoint(record, read)
         except (IntegrityError, MissingKeyError) as error:
             events.say(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
             problem = problem or error
@@ -135,7 +135,8 @@ def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> No
             )
 
 
-def _open(record: Record, read: ReadSnapshot) -> ResumePoint:
+def open_checkpoint(record: Record, read: ReadSnapshot) -> ResumePoint:
+    """The checkpoint of ``record`` with all its parts, verified. IntegrityError, MissingKeyError."""
     head = record.head
     where = f"checkpoint {head.get('number')} ({lsn_text(record.lsn)})"
     try:

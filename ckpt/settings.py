@@ -122,6 +122,18 @@ def check_step_options(options: Mapping[str, Any]) -> None:
             raise OptionError(f"retry_on names {kind!r}, which is no exception", fix="write retry_on=(OSError,)")
 
 
+def _seconds_of(variable: str, default: float) -> float:
+    """The seconds that an environment variable says. OptionError if it is no number above 0."""
+    text = os.environ.get(variable) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise OptionError(f"{variable}={text!r} is not a number of seconds", fix="give a number above 0")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What the environment variables say, read once per job call."""
@@ -145,7 +157,7 @@ class Environment:
             key=get("CKPT_KEY") or None,
             progress=get("CKPT_PROGRESS", "") not in ("", "0"),
             pulse=get("CKPT_PULSE") or None,
-            pulse_every_s=float(get("CKPT_PULSE_EVERY") or 1.0),
+            pulse_every_s=_seconds_of("CKPT_PULSE_EVERY", 1.0),
             encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
         )
 

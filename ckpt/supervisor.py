@@ -131,10 +131,14 @@ class _Pulse:
 
     def reset(self) -> None:
         """Begin a new attempt: nothing shown, no silence yet."""
-        self.path.write_text("")
+        self._make()
         self._seen = self.path.stat().st_mtime_ns
         self._last_s = self._clock.monotonic()
         self._silent_s = 0.0
+
+    def _make(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("")
 
     def silence_s(self) -> float:
         """Seconds of silence while the supervisor was watching.
@@ -143,7 +147,11 @@ class _Pulse:
         supervisor itself stood still (a suspended or frozen machine) counts as a second at most.
         """
         now_s = self._clock.monotonic()
-        seen = self.path.stat().st_mtime_ns
+        try:
+            seen = self.path.stat().st_mtime_ns
+        except FileNotFoundError:  # somebody cleaned up: the job could not have shown anything meanwhile
+            self._make()
+            seen = self.path.stat().st_mtime_ns
         if seen != self._seen:
             self._seen, self._silent_s = seen, 0.0
         else:
@@ -153,7 +161,10 @@ class _Pulse:
 
     def shown(self) -> tuple[int, list[list[int]]]:
         """What the job last said: the steps that it recorded, and how far it is. Programs of others say what they like."""
-        count, _, position = self.path.read_text(errors="replace").strip().partition(" ")
+        try:
+            count, _, position = self.path.read_text(errors="replace").strip().partition(" ")
+        except FileNotFoundError:
+            return 0, []  # nothing is known
         recorded = int(count) if count.isdecimal() and count.isascii() else 0
         try:
             found = json.loads(position or "[]")

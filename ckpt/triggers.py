@@ -14,6 +14,7 @@ second. (The checkpoint at a job's entry, before any loop, belongs to the first:
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -54,12 +55,14 @@ class Budget(_Combinable):
         self._wait_s = 0.0
         self._mean_s: float | None = None
 
-    @property
-    def counts_iterations(self) -> bool:
-        return False
+    def iterations_left(self, iterations: int) -> float:
+        return math.inf
 
     def due_in(self, iterations: int, now_s: float) -> float:
         return self._last_s + max(MIN_INTERVAL_S, self._wait_s) - now_s
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        """Timed from its commit: only then its cost is known."""
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
         if self._last_s == -math.inf:
@@ -81,15 +84,17 @@ class Every(_Combinable):
         self.seconds = seconds
         self._last_s = -math.inf
 
-    @property
-    def counts_iterations(self) -> bool:
-        return False
+    def iterations_left(self, iterations: int) -> float:
+        return math.inf
 
     def due_in(self, iterations: int, now_s: float) -> float:
         return self._last_s + self.seconds - now_s
 
-    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+    def taken(self, iterations: int, now_s: float) -> None:
         self._last_s = now_s
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        """Timed from when it was taken, whatever it cost."""
 
 
 class Iterations(_Combinable):
@@ -103,15 +108,17 @@ class Iterations(_Combinable):
         self.count = count
         self._last = -count
 
-    @property
-    def counts_iterations(self) -> bool:
-        return True
+    def iterations_left(self, iterations: int) -> float:
+        return self._last + self.count - iterations
 
     def due_in(self, iterations: int, now_s: float) -> float:
-        return 0.0 if iterations - self._last >= self.count else math.inf
+        return 0.0 if self.iterations_left(iterations) <= 0 else math.inf
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        self._last = iterations
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
-        self._last = iterations
+        """Counted from where it was taken, whatever it cost."""
 
 
 class Either(_Combinable):
@@ -122,12 +129,15 @@ class Either(_Combinable):
     def __init__(self, first: Any, second: Any) -> None:
         self._first, self._second = parse(first), parse(second)
 
-    @property
-    def counts_iterations(self) -> bool:
-        return bool(self._first.counts_iterations or self._second.counts_iterations)
+    def iterations_left(self, iterations: int) -> float:
+        return float(min(self._first.iterations_left(iterations), self._second.iterations_left(iterations)))
 
     def due_in(self, iterations: int, now_s: float) -> float:
         return float(min(self._first.due_in(iterations, now_s), self._second.due_in(iterations, now_s)))
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        self._first.taken(iterations, now_s)
+        self._second.taken(iterations, now_s)
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
         self._first.committed(iterations, now_s, cost_s)
@@ -135,11 +145,11 @@ class Either(_Combinable):
 
 
 def parse(every: Any, name: str = "every") -> Any:
-    """A fresh trigger from a text, or the trigger object itself. OptionError, which calls it ``name``, says what is
-    understood."""
+    """A fresh trigger from a text, or a copy of a trigger object: one for each run. OptionError, which calls it ``name``,
+    says what is understood."""
     if not isinstance(every, str):
-        if all(hasattr(every, member) for member in ("due_in", "committed", "counts_iterations")):
-            return every
+        if all(hasattr(every, member) for member in ("iterations_left", "due_in", "taken", "committed")):
+            return copy.deepcopy(every)
         raise OptionError(f"{name}={every!r} is not a trigger", fix=f"give {FORMS}, or a ckpt.triggers object")
     text = every.replace(" ", "")
     if "|" in text:

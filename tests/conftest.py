@@ -15,6 +15,8 @@ TESTS = Path(__file__).parent
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
 
+pytest_plugins = ["servers.fixtures"]
+
 MAY_BE_MISSING = ("torch",)
 """Packages that ``[dev]`` does not install, because of their size; tests that need them are skipped everywhere."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import site
 import sys
 import sysconfig
 import types
@@ -28,8 +29,11 @@ _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in names})
+    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    # Not in sysconfig: the user's own packages, and those of a distribution (Debian's dist-packages).
+    found |= {site.getusersitepackages(), *site.getsitepackages()}
+    found |= {path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")}
+    return tuple({os.path.realpath(path) + os.sep for path in found})
 
 
 @functools.lru_cache(maxsize=1024)

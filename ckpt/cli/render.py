@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt.events import span_text
-from ckpt.store import Attempt, Checkpoint, Entry, Finding, RunInfo, RunSummary
+from ckpt.store import Attempt, Checkpoint, Entry, Finding, Repair, RunInfo, RunSummary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -242,6 +242,25 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
         line = plain(word, style)
         line.append(f": {each.path} at byte {each.offset}: {each.what}", style="")
         console.print(line, soft_wrap=True)
+
+
+def repair_lines(done: Repair) -> Iterator[str]:
+    """``ckpt repair``: what was found, what is lost and how the run goes on."""
+    if not done.found:
+        yield f"{done.address}: nothing to repair"
+        return
+    for found in done.found:
+        yield f"problem: {found.path} at byte {found.offset}: {found.what}"
+    for loss in done.losses:
+        yield f"{'lost' if loss.acknowledged else 'gone'}: {loss.path} at byte {loss.offset}: {loss.what}"
+    if not any(loss.acknowledged for loss in done.losses):
+        yield "nothing that was acknowledged is lost"
+    yield f"kept: {len(done.aside)} originals, in {done.kept_in}"
+    if done.done:
+        yield f"{done.address} is repaired; it goes on at {done.resumes}"
+    else:
+        needs = f" (with --{done.needs})" if done.needs else ""
+        yield f"{done.address} would be repaired{needs}; it would go on at {done.resumes}"
 
 
 def entry_text(entry: Entry) -> str:

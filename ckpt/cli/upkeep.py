@@ -1,4 +1,4 @@
-"""Commands that check and clean up: ``verify``, ``rm``, ``sweep``."""
+"""Commands that check, mend and clean up: ``verify``, ``repair``, ``rm``, ``sweep``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ckpt.cli.common import (
     print_json,
     store_options,
 )
-from ckpt.cli.render import print_findings, size_text
+from ckpt.cli.render import print_findings, repair_lines, size_text
 from ckpt.store import Store
 
 
@@ -42,6 +42,32 @@ def verify(store: Store, address: str | None, expect_at_least: str | None, as_js
         result = f"{problems} problem{'s' * (problems != 1)}" if problems else "all good"
         click.echo(f"{count} run{'s' * (count != 1)} verified: {result}")
     sys.exit(PROBLEM if problems else 0)
+
+
+@click.command()
+@address_argument
+@click.option("--dry-run", is_flag=True, help="Only say what would be saved and what would be lost.")
+@click.option("--accept-loss", is_flag=True, help="Give up what was recorded behind the damage.")
+@click.option("--start-over", is_flag=True, help="Let the run begin at its beginning, if nothing else is left.")
+@json_option
+@store_options
+@clean_errors
+def repair(
+    store: Store, address: str, dry_run: bool, accept_loss: bool, start_over: bool, as_json: bool
+) -> None:
+    """Save what can be saved of a damaged run. The originals are kept in its damaged/ folder, every loss is named.
+
+    The run then goes on at the newest result or checkpoint that verifies, with what was recorded up to the first damage.
+    Without --accept-loss or --start-over nothing that was acknowledged is given up. Status 1 if that is asked for, and
+    with --dry-run if there is anything to repair.
+    """
+    done = store.repair(address, dry_run=dry_run, accept_loss=accept_loss, start_over=start_over)
+    if as_json:
+        print_json(done)
+    else:
+        for line in repair_lines(done):
+            click.echo(line)
+    sys.exit(PROBLEM if done.found and not done.done else 0)
 
 
 @click.command()

@@ -6,6 +6,7 @@
     <job>/<run_id>/pack/<epoch>-<n>.pack         packs of chunks
     <job>/<run_id>/floor                         lowest live slot
     <job>/<run_id>/lock                          local stores: the lease
+    <job>/<run_id>/damaged/<slot>/...            what a repair kept aside; no reader looks there
 
 A job's name may be any text: it is percent-quoted into one path element, reversibly. Run ids are names already.
 Key names are plain ASCII, sort in slot order, and never contain ``..`` or an empty element.
@@ -27,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9._+-]{1,200}\Z")
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-")
 _RESERVED = frozenset({FORMAT_KEY.lower(), SECRET_KEY.lower()})
 _SEGMENT = re.compile(r"([0-9]{20})\.log\Z")
-_PACK = re.compile(r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)\.pack\Z")
+_PACK = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})\.pack\Z")
 _MAX_QUOTED = 200
 
 
@@ -67,7 +68,7 @@ def parse_job(element: str) -> str | None:
     try:
         job = unquote_to_bytes(element).decode()
         return job if quote_job(job) == element else None
-    except (UnicodeDecodeError, OptionError):
+    except (UnicodeError, OptionError):
         return None
 
 
@@ -116,6 +117,10 @@ class RunNames:
     @property
     def lock(self) -> str:
         return f"{self.prefix}lock"
+
+    def damaged(self, slot: int) -> str:
+        """Where the repair that began when ``slot`` was the next one keeps originals; ends with '/'."""
+        return f"{self.prefix}damaged/{slot}/"
 
     def segment(self, slot: int) -> str:
         return f"{self.prefix}log/{slot:020d}.log"

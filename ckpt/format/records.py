@@ -116,6 +116,8 @@ def decode_payload(payload: Buffer) -> tuple[dict[str, Any], tuple[memoryview, .
             sections = tuple(parts)
     except struct.error as error:
         raise ValueError(f"the payload is cut: {error}") from error
+    except RecursionError as error:
+        raise ValueError("the head is nested too deeply") from error
     if at != size or end != len(text) or type(head) is not dict:
         raise ValueError("the payload's lengths do not add up")
     return head, sections

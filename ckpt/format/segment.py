@@ -180,6 +180,14 @@ def encode_frames(
     return pieces, previous
 
 
+def kind_at(data: Buffer, offset: int) -> Kind | None:
+    """What the record whose frame begins at ``offset`` was, if its frame's head is whole; its payload need not be."""
+    head = bytes(data[offset : offset + _FRAME_HEAD])
+    if len(head) < _FRAME_HEAD or crc32(head[:-4]) != _CRC.unpack_from(head, _FRAME_HEAD - 4)[0]:
+        return None
+    return _KINDS.get(_FRAME.unpack_from(head)[1])
+
+
 def parse_segment(data: Buffer, key: Key, names: RunNames, slot: int, *, limit: int | None = None) -> ParsedSegment:
     """Verify and take apart the segment of ``slot``, as far as ``limit`` (bytes; None: all of it).
 

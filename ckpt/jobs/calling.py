@@ -111,21 +111,13 @@ def _outside(function: Callable[..., Any], bound: dict[str, Any]) -> list[tuple[
 def _attempt(
     attempt: Attempt, function: Callable[..., Any], arguments: Arguments, outside: list[tuple[str, Any]]
 ) -> Any:
-    failure: BaseException | None = None
-    run = attempt.run
-    try:
+    with attempt.running() as run:
         for name, value in outside:
             run.add_visible(name, value)
-        attempt.enter()
         run.begin()
         result = run.call(function, *arguments)
         if run.alive:
             run.finish(result)
         return result
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        attempt.close(failure)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ckpt import triggers
@@ -21,7 +23,7 @@ class OpenRun:
 
     def __init__(self, name: str, options: Options) -> None:
         self._name, self._options = name, options
-        self._attempt: Attempt | None = None
+        self._block: AbstractContextManager[Run] | None = None
 
     def __enter__(self) -> Run | PlainRun:
         if current.run_of_thread() is not None:
@@ -41,30 +43,26 @@ class OpenRun:
         names = RunNames(self._name, options.run_id or "default")
         attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
         assert isinstance(attempt, Attempt)
-        try:
-            attempt.enter()
-            attempt.run.begin()
-        except BaseException as error:
-            attempt.close(error)
-            raise
-        self._attempt = attempt
-        return attempt.run
+        block = _running(attempt)
+        run = block.__enter__()
+        self._block = block
+        return run
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is None:
-            return
-        failure = error
-        try:
-            if error is None:
-                attempt.run.finish_block()
-        except BaseException as trouble:
-            failure = trouble
-            raise
-        finally:
-            attempt.close(failure)
+        block, self._block = self._block, None
+        if block is not None:
+            block.__exit__(kind, error, trace)
+
+
+@contextmanager
+def _running(attempt: Attempt) -> Iterator[Run]:
+    with attempt.running() as run:
+        run.begin()
+        yield run
+        if run.alive:  # not in a forked child that leaves the block
+            run.finish_block()
 
 
 def open_run(

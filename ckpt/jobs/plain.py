@@ -15,6 +15,7 @@ class PlainRun:
 
     attempt = 1
     resumed = False
+    log_position = ""
 
     def __init__(self, name: str, run_id: str) -> None:
         self.id = run_id

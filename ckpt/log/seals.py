@@ -40,5 +40,5 @@ def parse_seal_head(head: dict[str, Any]) -> tuple[list[Seal], int]:
             for s in head["sealed"]
         ]
         return seals, int(head["floor"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a SEAL lacks {error}") from error
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"a SEAL lacks or misstates {error}") from error

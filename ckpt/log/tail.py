@@ -17,14 +17,20 @@ from typing import Any
 from ckpt.errors import CkptError, FencedError, MissingKeyError, StorageError
 from ckpt.format.keys import DIGEST_SIZE, Key
 from ckpt.format.names import RunNames
-from ckpt.format.records import Kind, encode_payload, lsn_of
+from ckpt.format.records import Kind, Record, encode_payload, lsn_of
 from ckpt.format.segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, parse_segment, stored_payload
 from ckpt.log.seals import Seal, seal_head
 from ckpt.log.view import read_header
 from ckpt.protocols import AppendableStorage, AppendFile, Buffer, Clock, Storage
 
 NONCE_SIZE = 16
+FACTS = ("host", "pid", "started")
+"""What of a FENCE's head describes its attempt to others, and is repeated in its SEALs."""
+BY = "by"
+"""The head entry of a SEAL with the facts of the attempt that wrote it: its FENCE may be swept while it still lives."""
+
 _FENCE_ROOM = 1 << 20  # bytes of a segment that are read to describe the attempt that began it
+_DESCRIBED = 8  # segments that are looked at for that
 
 
 @dataclass(slots=True)
@@ -121,6 +127,8 @@ class Tail:
     file: AppendFile | None
     unsealed: list[Seal]
     floor: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What describes this attempt to those that it ends (see ``FACTS``)."""
     opening: NewSegment | None = None
     """A creation of the next slot whose outcome is not known."""
     must_open: bool = field(default=False)
@@ -159,6 +167,10 @@ class Tail:
         self.took = entries
         # Commit point. The sync comes first: whoever creates the next slot reads this segment afterwards, so a
         # successor that this check does not see has the records in its view.
+        self.check_current()
+
+    def check_current(self) -> None:
+        """FencedError if a later attempt has begun; StorageError."""
         if self.place.storage.exists(self.place.names.segment(self.slot + 1)):
             raise self._fenced(self.slot + 1)
         # "Not there" may also mean swept. Sweeps go upwards, so they would have deleted this segment before the next.
@@ -172,7 +184,7 @@ class Tail:
         """
         self.must_open = True
         slot = self.slot + 1
-        head = seal_head([*self.unsealed, self.end], self.floor, self.place.clock.now())
+        head = self._seal_head([*self.unsealed, self.end])
         seal = Entry(lsn_of(slot, 0), Kind.SEAL, self.place.payload(Kind.SEAL, head), durable=False)
         ordered = sorted([*entries, seal], key=lambda entry: entry.lsn)
         segment = new_segment(self.place, slot, self.epoch, ordered)
@@ -211,7 +223,7 @@ class Tail:
         if not self.can_append:
             self.open_next([])
             return lsn_of(self.slot, 0)
-        head = seal_head(self.unsealed, self.floor, self.place.clock.now())
+        head = self._seal_head(self.unsealed)
         seal = Entry(lsn_of(self.slot, self.end.records), Kind.SEAL, self.place.payload(Kind.SEAL, head), durable=True)
         self.append([seal])
         self.unsealed = []
@@ -220,6 +232,10 @@ class Tail:
     def close(self) -> None:
         """Let go of the open segment."""
         self._leave()
+
+    def _seal_head(self, seals: list[Seal]) -> dict[str, Any]:
+        facts = {BY: dict(self.facts)} if self.facts else {}
+        return seal_head(seals, self.floor, self.place.clock.now()) | facts
 
     def _leave(self) -> None:
         file, self.file, self.must_open = self.file, None, True
@@ -256,15 +272,36 @@ def fenced(place: Place, epoch: int, slot: int) -> FencedError:
 
 
 def _describe(place: Place, slot: int) -> str:
-    """The attempt that began at ``slot`` or, if that is a late segment of an old one, soon after; '' if unknown."""
-    for candidate in range(slot, slot + 8):
-        try:
-            data = place.storage.get(place.names.segment(candidate), 0, _FENCE_ROOM)
-            records = parse_segment(data, place.key, place.names, candidate).records
-        except CkptError:
-            return ""  # only a description is lost: the caller raises FencedError whether or not it has one
-        if records and records[0].kind is Kind.FENCE:
-            head = records[0].head
-            known = [f"{name} {head[name]}" for name in ("host", "pid", "started") if name in head]
-            return f"attempt {records[0].epoch} ({', '.join(known)})" if known else f"attempt {records[0].epoch}"
+    """The attempt that began at ``slot`` or, if that is a late segment of an old one, soon after; '' if unknown.
+
+    If its FENCE is swept already: the one whose segments are the newest.
+    """
+    try:
+        for candidate in range(slot, slot + _DESCRIBED):
+            records = _records(place, candidate)
+            if not records:
+                break
+            if records[0].kind is Kind.FENCE:
+                return _attempt_text(records[0].epoch, records[0].head)
+        listed = (place.names.parse_segment(key) for key in place.storage.list(place.names.log_prefix))
+        for newest in sorted((one for one in listed if one is not None and one >= slot), reverse=True)[:_DESCRIBED]:
+            for record in _records(place, newest):
+                if record.kind is Kind.SEAL and BY in record.head:
+                    return _attempt_text(record.epoch, record.head[BY])
+    except CkptError:
+        return ""  # only a description is lost: the caller raises FencedError whether or not it has one
     return ""
+
+
+def _records(place: Place, slot: int) -> Sequence[Record]:
+    """The records at the beginning of a segment; none if it is not there. Raises what reading and parsing raise."""
+    try:
+        data = place.storage.get(place.names.segment(slot), 0, _FENCE_ROOM)
+    except MissingKeyError:
+        return ()
+    return parse_segment(data, place.key, place.names, slot).records
+
+
+def _attempt_text(epoch: int, facts: Mapping[str, Any]) -> str:
+    known = [f"{name} {facts[name]}" for name in FACTS if name in facts]
+    return f"attempt {epoch} ({', '.join(known)})" if known else f"attempt {epoch}"

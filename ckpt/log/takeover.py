@@ -15,8 +15,8 @@ from typing import Any
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT
 from ckpt.format.records import Kind, lsn_of
-from ckpt.format.segment import HEADER_SIZE, SegmentHeader
-from ckpt.log.tail import Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
+from ckpt.format.segment import HEADER_SIZE, Damage, SegmentHeader
+from ckpt.log.tail import FACTS, Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
 from ckpt.log.view import Extent, LogView, find_extent, read_floor, read_header, scan_log
 from ckpt.protocols import AppendableStorage
 
@@ -44,6 +44,7 @@ def take_over(place: Place, fence: Mapping[str, Any], known: LogView | None) -> 
         # A lower epoch that does not know yet that it ends: step over it.
         tip = _Tip(segment.slot, created.other, tip.epoch)
     tail = _begin(place, epoch, segment, created)
+    tail.facts = {name: fence[name] for name in FACTS if name in fence}
     try:
         _check_not_swept(place, tip, epoch)
         return tail, *_settle_log(tail, known)
@@ -93,8 +94,12 @@ def _check_not_swept(place: Place, tip: _Tip, epoch: int) -> None:
     """
     floor = read_floor(place.storage, place.names, place.key)
     swept = isinstance(floor, Floor) and floor.slot > tip.slot + 1
-    if tip.header is not None and tip.slot >= FIRST_SLOT:
+    if tip.header is not None:
         swept = swept or read_header(place.storage, place.names, place.key, tip.slot) != tip.header
+    if tip.header is None or isinstance(floor, Damage):
+        # Nothing was seen that a sweep would have deleted, or nobody can tell any more how far sweeps have gone (a stalled
+        # attempt may have put an old floor back, too). But whoever has used our slot has gone on behind it.
+        swept = swept or find_extent(place.storage, place.names, place.key).tail > tip.slot + 1
     if swept:
         raise fenced(place, epoch, tip.slot + 2)
 

@@ -10,11 +10,12 @@ Guarantees:
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckpt.errors import CkptError, StorageError, UsageError
+from ckpt.errors import CkptError, IntegrityError, StorageError, UsageError
 from ckpt.format.floor import Floor, encode_floor
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, lsn_of, lsn_slot
@@ -98,6 +99,17 @@ class LogWriter:
             self._settle(entry)
         return entry.lsn
 
+    @contextlib.contextmanager
+    def unless_overtaken(self) -> Iterator[None]:
+        """For reading what the log names: what is missing because a successor has swept it is a FencedError, no damage."""
+        try:
+            yield
+        except IntegrityError:
+            with self._io:
+                self._raise_if_dead()
+                self._tail.check_current()
+            raise
+
     def flush(self) -> None:
         """On return all that was appended before is durable. Raises FencedError and StorageError."""
         with self._io:
@@ -124,6 +136,35 @@ class LogWriter:
             self._tail.floor = max(self._tail.floor, floor)
             if self._swept_to < self._tail.floor:
                 self._sweep(self._tail.floor)
+
+    @property
+    def next_slot(self) -> int:
+        """The slot of the segment that ``rotate`` or ``rewrite`` would create now."""
+        return self._tail.slot + 1
+
+    def rewrite(self, records: Sequence[tuple[Kind, Mapping[str, Any], Sequence[Buffer]]]) -> None:
+        """Make ``records`` all that the log says, in one step: it happens whole or not at all. Durable on return.
+
+        They get the LSNs 1, 2, ... of ``next_slot``. What was there before is deleted then. FencedError, StorageError:
+        it may have happened; the next attempt sees, and this writer cannot be used any more.
+        """
+        with self._io:
+            self._commit()
+            slot, tail = self.next_slot, self._tail
+            entries = [
+                Entry(lsn_of(slot, index), kind, tail.place.payload(kind, head, sections), durable=True)
+                for index, (kind, head, sections) in enumerate(records, 1)
+            ]
+            tail.floor = slot
+            try:
+                # Commit point: one segment, created whole, holds the records and the SEAL that lifts the floor to it.
+                tail.open_next(entries)
+            except BaseException as error:
+                self._dead = error if isinstance(error, CkptError) else _interrupted(tail.place.names, error)
+                raise
+            self._position = lsn_of(slot, len(entries))
+            self._next_lsn = self._position + 1 if self._appendable else lsn_of(slot + 1, 1)
+            self._sweep(slot)
 
     def close(self) -> None:
         """Flush and let go of the segment; a later append is a UsageError. Raises FencedError and StorageError."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ckpt import events, host
@@ -18,13 +19,14 @@ from ckpt.capture import fingerprint
 from ckpt.capture.graph import Graph
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.errors import ArgumentsChangedError, CkptError, CodeChangedError, Preempted
+from ckpt.errors import ArgumentsChangedError, CkptError, CodeChangedError, Preempted, StorageError
 from ckpt.format.names import RunNames
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind, Record
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
+from ckpt.protocols import Clock
 from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
@@ -57,6 +59,8 @@ class Plan:
     arguments: str
     argument_digests: Mapping[str, str]
     captures_locals: bool
+    clock: Clock = field(default_factory=host.SystemClock)
+    entropy: Callable[[int], bytes] = host.entropy
 
 
 @dataclass(slots=True)
@@ -68,10 +72,22 @@ class Attempt:
     run: Run
     signals: StopSignals
 
-    def enter(self) -> None:
-        """Make this the current run of the thread and listen to signals."""
-        current.enter(self.run)
-        self.signals.install()
+    @contextmanager
+    def running(self) -> Iterator[Run]:
+        """From entry to end: the current run of the thread, listening to signals; leaving records how it ended.
+
+        A forked child that leaves (``os.fork`` and ``sys.exit``) goes on with what it raised, and nothing is recorded.
+        """
+        failure: BaseException | None = None
+        try:
+            current.enter(self.run)
+            self.signals.install()
+            yield self.run
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self.close(failure)
 
     def close(self, error: BaseException | None) -> None:
         """End the attempt. ``error`` is what the job raised; nothing that goes wrong here hides it.
@@ -83,16 +99,23 @@ class Attempt:
         current.leave()
         self.signals.restore()
         try:
-            self.run.close()
-            if error is not None:
-                self._record(error)
-            self.services.log.close()
+            with ExitStack() as ends:  # run in reverse order, each of them whatever becomes of the others
+                ends.callback(self.services.log.close)
+                if error is not None:
+                    ends.callback(self._record, error)
+                ends.callback(self.run.close)
         except CkptError as trouble:
-            if error is None:
-                raise
+            if error is None and not isinstance(trouble, StorageError):
+                raise  # a storage that fails has been said already, and does not take the result from the caller
             events.say(f"could not record how the attempt ended: {trouble}")
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        try:
             self.services.lease.release()
+        except StorageError as trouble:
+            events.say(f"the lease could not be let go, another attempt may have to wait until it is old: {trouble}")
 
     def _record(self, error: BaseException) -> None:
         if isinstance(error, Preempted):
@@ -120,7 +143,7 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     RunBusyError (a live attempt), CorruptionError and its siblings (RolledBackError), ArgumentsChangedError,
     CodeChangedError, StorageError.
     """
-    clock = host.SystemClock()
+    clock = plan.clock
     root = _open_store(plan)
     holder = Holder.this_process(clock)
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
@@ -188,20 +211,45 @@ def _open_store(plan: Plan) -> StoreRoot:
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
-    names, key, clock = plan.names, root.key, host.SystemClock()
     facts = _facts(plan, holder)
-    log, view = LogWriter.take_over(Place(root.storage, names, key, host.entropy, clock), fence=facts, known=seen)
+    place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
+    log, view = LogWriter.take_over(place, fence=facts, known=seen)
+    try:
+        services = _services(plan, root, lease, log, view, facts)
+        services.retention.sweep_orphans()
+        run = Run(services, captures_locals=plan.captures_locals)
+    except BaseException:
+        _let_go(log)
+        raise
+    return Attempt(plan, services, run, StopSignals(run.stop))
+
+
+def _let_go(log: LogWriter) -> None:
+    """Close the log of an attempt that did not begin; what is raised already says why."""
+    try:
+        log.close()
+    except CkptError as trouble:
+        events.say(f"the log could not be closed: {trouble}")
+
+
+def _services(
+    plan: Plan, root: StoreRoot, lease: HeldLease, log: LogWriter, view: LogView, facts: dict[str, Any]
+) -> Services:
+    """Recover: where the run goes on, and everything that it works with from there."""
+    names, key, clock = plan.names, root.key, plan.clock
     history = history_of(view.records)
     _report_torn(view)
 
     def read(ref: SnapshotRef) -> list[Any]:
-        return read_snapshot(ref, root.storage, names, key)
+        with log.unless_overtaken():  # before an older checkpoint is taken for the newest good one
+            return read_snapshot(ref, root.storage, names, key)
 
     resume: ResumePoint | None = None
     # A job that finished is only opened to be run afresh: its checkpoints are gone.
     fresh = plan.options.fresh or (history.finished is not None and plan.captures_locals)
     if not fresh:
-        resume = find_resume_point(view, history, names, read)
+        with log.unless_overtaken():
+            resume = find_resume_point(view, history, names, read)
         if resume is not None and history.finished is None:
             fresh = _code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", _MIXED)
     if fresh:
@@ -216,7 +264,7 @@ def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: L
         names=names,
         key=key,
         clock=clock,
-        entropy=host.entropy,
+        entropy=plan.entropy,
         lease=lease,
         log=log,
         snapshots=snapshots,
@@ -234,10 +282,9 @@ def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: L
         remade_types=(MarkedLoop,),
     )
     if resume is not None:
-        snapshots.adopt([*resume.refs])
-    retention.sweep_orphans()
-    run = Run(services, captures_locals=plan.captures_locals)
-    return Attempt(plan, services, run, StopSignals(run.stop))
+        with log.unless_overtaken():
+            snapshots.adopt([*resume.refs])
+    return services
 
 
 def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:

@@ -30,14 +30,20 @@ class Conductor(Protocol):
     def parts_of(self, state: int) -> list[Any]:
         """The verified parts of snapshot ``state`` of the checkpoint that is being resumed."""
 
-    def preempt_if_asked(self) -> None:
-        """While replaying, nothing new has to be saved: if the run was asked to stop, raise Preempted."""
+    def replaying(self) -> None:
+        """The way back goes on: an iteration was run again, or an item consumed again.
+
+        A sign of life if one is due. Nothing new has to be saved: if the run was asked to stop, raise Preempted.
+        """
 
     def replayed(self) -> None:
         """The resume point is reached."""
 
     def kept(self, state: int) -> Kept:
         """That snapshot, as something that later checkpoints can name again."""
+
+    def count(self, node: Node) -> None:
+        """``node`` has passed iterations that may have to be counted."""
 
     def postpone(self, error: Exception) -> None:
         """Raise ``error`` at the next safe point that can raise."""

@@ -17,10 +17,14 @@ class KeyedItems:
     The keys that are done are part of the state (16 bytes each). An item that was in progress comes first again.
     """
 
-    def __init__(self, iterable: Any, key: Callable[[Any], Any], where: str) -> None:
+    def __init__(
+        self, iterable: Any, key: Callable[[Any], Any], where: str, passed: Callable[[], None]
+    ) -> None:
+        """``passed`` is called after each item that was done before."""
         self.iterable = iterable
         self._key = key
         self._where = where
+        self._passed = passed
         self.done = bytearray()
         self._known: set[bytes] = set()
 
@@ -56,11 +60,15 @@ class KeyedItems:
                     break
                 if digest not in self._known:
                     passed.append((digest, item))
+                else:
+                    self._passed()
         yield from passed
         for item in iterator:
             digest = self._fresh(item, given)
             if digest not in self._known:
                 yield digest, item
+            else:
+                self._passed()
 
     def _fresh(self, item: Any, given: set[bytes]) -> bytes:
         digest = self.digest(item)

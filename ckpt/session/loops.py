@@ -67,7 +67,7 @@ class MarkedLoop:
         run.show(node, self._progress)
         if node.status != "active":
             return
-        index, children = node.index, node.children
+        index, children, stop = node.index, node.children, run.stop_at(node)
         try:
             while True:
                 for item in items:
@@ -75,8 +75,9 @@ class MarkedLoop:
                     yield item
                     index += 1
                     node.index = index
-                    if attention or children:
+                    if attention or children or index >= stop:
                         track.iterated(node)
+                        stop = run.stop_at(node)
                         if node.again is not None:
                             break
                 else:
@@ -96,7 +97,7 @@ class MarkedLoop:
         run.show(node, self._progress)
         if node.status != "active":
             return
-        keyed, children = node.keyed, node.children
+        keyed, children, stop = node.keyed, node.children, run.stop_at(node)
         assert keyed is not None
         try:
             for digest, item in items:
@@ -104,8 +105,9 @@ class MarkedLoop:
                 yield item
                 keyed.finish(digest)
                 node.index += 1
-                if attention or children:
+                if attention or children or node.index >= stop:
                     track.iterated(node)
+                    stop = run.stop_at(node)
         except GeneratorExit:
             track.closed(node)
             raise

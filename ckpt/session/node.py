@@ -51,6 +51,7 @@ class Node:
     source: Source | None = None
     keyed: KeyedItems | None = None
     index: int = 0
+    counted: int = 0
     item: Any = NO_ITEM
     item_key: bytes = b""
     base: Kept | None = None

@@ -6,6 +6,8 @@ again; a state is kept (staged, and named by later checkpoints) where the work b
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 from ckpt.session.node import Node, rerun_s
@@ -33,10 +35,23 @@ class Pacing:
         """A checkpoint is wanted at the next safe point, whatever it costs."""
         self._asked = True
 
-    def insists(self, now_s: float) -> bool:
-        """Whether a checkpoint has to be taken at this very place: the first, one asked for, or one counted out."""
-        counted = self.trigger.counts_iterations and self.trigger.due_in(self.iterations, now_s) <= 0
-        return bool(self._first or self._asked or counted)
+    def insists(self) -> bool:
+        """Whether a checkpoint has to be taken at this very place, whatever it costs: the first, or one asked for."""
+        return self._first or self._asked
+
+    def count(self, node: Node) -> None:
+        """Count the iterations of ``node`` since it was counted last."""
+        self.iterations += node.index - node.counted
+        node.counted = node.index
+
+    def counted_out(self) -> bool:
+        """Whether a checkpoint is due here because enough iterations have passed."""
+        return bool(self.trigger.iterations_left(self.iterations) <= 0)
+
+    def stop_at(self, index: int) -> int:
+        """The index at which a loop that is at ``index`` has to look again. One that is due already has a reminder."""
+        left = self.trigger.iterations_left(self.iterations)
+        return index + math.ceil(left) if 0 < left < math.inf else sys.maxsize
 
     def allows(self, active: list[Node], node: Node, now_s: float) -> float:
         """0 if a checkpoint at ``node`` is a good one; else the seconds after which it is worth another look."""

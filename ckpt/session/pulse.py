@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ckpt import events
 from ckpt.session.node import Node
 
 Position = list[list[int]]
@@ -42,18 +43,28 @@ class Pulse:
     def __init__(self, path: str) -> None:
         self._path = path
         self._longest = 0
+        self._in_trouble = False
 
     def beat(self, recorded: int, position: Position) -> None:
-        """Say that a safe point was passed, with ``recorded`` steps recorded by this attempt."""
+        """Say that a safe point was passed, with ``recorded`` steps recorded by this attempt. Where that fails it is
+        said once."""
         text = f"{recorded} {json.dumps(position)}"
         self._longest = max(self._longest, len(text))
         try:
-            fd = os.open(self._path, os.O_WRONLY)
+            self._touch(text.ljust(self._longest))
+            self._in_trouble = False
         except FileNotFoundError:
             return
+        except OSError as error:
+            if not self._in_trouble:
+                self._in_trouble = True
+                events.say(f"no sign of life can be given to ckpt run, the job goes on: {self._path}: {error.strerror}")
+
+    def _touch(self, text: str) -> None:
+        fd = os.open(self._path, os.O_WRONLY)
         try:
             # One write that covers what was there before: whenever the process dies, the text is a whole one.
-            os.pwrite(fd, text.ljust(self._longest).encode(), 0)
+            os.pwrite(fd, text.encode(), 0)
             os.utime(fd)
         finally:
             os.close(fd)

@@ -58,8 +58,6 @@ class Run:
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
         self._alive = True
         self.finished = services.over
-        if services.trigger.counts_iterations:
-            self.attention.append("count")
         self._saving = Saving(
             services, self._pacing, self._recorded, self.attention, postpone=self.postpone, beat=self._checkpointed
         )
@@ -195,7 +193,8 @@ class Run:
             namespace.restore(made, saved)
 
     def replayed(self) -> None:
-        self.attention[:] = [reason for reason in self.attention if reason != "replay"]
+        if "replay" in self.attention:
+            self.attention.remove("replay")
         if self._services.resume is not None:
             self._services.say_resumed()
         self._pacing.last_s = self.now()
@@ -204,17 +203,14 @@ class Run:
     def passed(self, node: Node, frame: types.FrameType | None, kind: str) -> None:
         """Every safe point that is not passed in the fast lane comes by here."""
         pulse = self._drain()
-        quiet = kind == "closed"
-        if kind == "iteration":
-            self._pacing.iterations += 1
-        if not quiet:
+        if kind != "closed":
             self._raise_failure()
             if self._stop is not None:
                 self._preempt(node, frame)
         now = self.now()
         if pulse:
             self._pulse()
-        if self._wants_checkpoint(node, now):
+        if self._saving.is_wanted(self.track.active, node, now):
             self.track.rebase(node, frame)
             self._saving.submit(self._pacing.taken(), self.track.root, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:
@@ -225,33 +221,20 @@ class Run:
     def _drain(self) -> bool:
         """Take what has been put into ``attention``; True if a sign of life is due."""
         pulse = False
-        lasting = []
         while self.attention:
             reason = self.attention.pop()
             if reason == "due":
                 self._pacing.due = True
             elif reason == "pulse":
                 pulse = True
-            elif reason in ("count", "replay"):
-                lasting.append(reason)
-        self.attention.extend(lasting)
         return pulse
 
-    def _wants_checkpoint(self, node: Node, now: float) -> bool:
-        if self._pacing.insists(now):
-            # Asked for at this very place: wait for the one in flight, as the caller would expect.
-            self._saving.wait_idle()
-            return True
-        if not self._pacing.due:
-            return False
-        if self._saving.busy:
-            self._saving.look_again_soon()
-            return False
-        later_s = self._pacing.allows(self.track.active, node, now)
-        if later_s:
-            # Too much would have to be run again from here: an outer safe point, or a later one, is the better place.
-            self._saving.look_again(later_s, node.line)
-        return not later_s
+    def count(self, node: Node) -> None:
+        self._pacing.count(node)
+
+    def stop_at(self, node: Node) -> int:
+        """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
+        return self._pacing.stop_at(node.index)
 
     def _checkpointed(self, request: Request) -> None:
         for node in self.track.active:
@@ -280,8 +263,10 @@ class Run:
         assert self._stop is not None
         raise Preempted(self._stop)
 
-    def preempt_if_asked(self) -> None:
-        """While replaying nothing new has to be saved: stop at once."""
+    def replaying(self) -> None:
+        if "pulse" in self.attention:
+            self.attention.remove("pulse")
+            self._pulse()
         if self._stop is not None and self.track.replaying:
             self._end_preempted()
 

@@ -5,6 +5,7 @@ Owns the background threads: the checkpointer, which writes, and the ticker, whi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,13 +70,14 @@ class Saving:
         self._services, self._pacing, self._recorded, self._attention = services, pacing, recorded, attention
         self._postpone, self._beat = postpone, beat
         self._number = services.last_number
-        self._starved = False
+        self._starved = self._flush_failed = False
+        self._retry_at_s = -math.inf
         self.totals = Totals()
         self.entry: Kept | None = None
         self._checkpointer = Checkpointer(
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
-        self._ticker = Ticker(attention, services.clock, self._chores())
+        self._ticker = Ticker(attention, services.clock, self._chores(), postpone)
 
     def _chores(self) -> list[Chore]:
         chores = [Chore(RENEW_S, self._renew_lease)]
@@ -132,7 +134,8 @@ class Saving:
             "nbytes": sum(state.nbytes for state in states),
         }
         self._pacing.last_s = now
-        request = Request(head, states, Kept(results, None, results.nbytes), now - began_s)
+        self._services.trigger.taken(self._pacing.iterations, began_s)
+        request = Request(head, states, Kept(results, None, results.nbytes), now - began_s, self._pacing.iterations)
         self._checkpointer.submit(request)
         return request
 
@@ -142,6 +145,26 @@ class Saving:
         request.done.wait()
         if request.error is not None:
             raise request.error
+
+    def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
+        """Whether a checkpoint is to be taken at ``node``. Waits for the one in flight only if another was asked for."""
+        if self._pacing.insists():
+            self.wait_idle()
+            return True
+        counted = self._pacing.counted_out()
+        if not counted and not self._pacing.due:
+            return False
+        if self.busy:
+            self.look_again_soon()
+            return False
+        if now_s < self._retry_at_s:
+            self._ticker.due_at(self._retry_at_s)
+            return False
+        later_s = 0.0 if counted else self._pacing.allows(active, node, now_s)
+        if later_s:
+            # Too much would have to be run again from here: an outer safe point, or a later one, is the better place.
+            self.look_again(later_s, node.line)
+        return not later_s
 
     def schedule(self) -> None:
         """Have the ticker wait for the trigger."""
@@ -173,7 +196,7 @@ class Saving:
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
-            self._services.trigger.committed(self._pacing.iterations, self._services.clock.monotonic(), cost_s)
+            self._services.trigger.committed(request.iterations, self._services.clock.monotonic(), cost_s)
         self.schedule()
         self._beat(request)
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
@@ -184,15 +207,19 @@ class Saving:
 
     def _failed(self, error: CkptError) -> None:
         if isinstance(error, StorageError):
-            self._ticker.due_at(self._services.clock.monotonic() + RETRY_S)
+            self._retry_at_s = self._services.clock.monotonic() + RETRY_S
+            self._ticker.due_at(self._retry_at_s)
         else:
             self._postpone(error)
 
     def _flush_operations(self) -> None:
         try:
             self._services.log.flush()
+            self._flush_failed = False
         except StorageError as error:
-            events.say(f"recorded operations could not be made durable yet, trying again: {error}")
+            if not self._flush_failed:
+                self._flush_failed = True
+                events.say(f"recorded operations could not be made durable yet, trying again: {error}")
         except CkptError as error:
             self._postpone(error)
 

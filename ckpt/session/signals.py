@@ -1,11 +1,12 @@
 """SIGTERM, SIGUSR1 and the first Ctrl-C ask the run to stop at its next safe point.
 
 A handler only sets a flag: no I/O happens in it (a hint on stderr for Ctrl-C is one ``os.write``). Handlers that were
-there before are called too; forked children ignore the flag; the second Ctrl-C interrupts at once.
+there before are called too; signals that are ignored stay ignored; forked children ignore the flag; the second Ctrl-C interrupts at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -31,7 +32,8 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._handle)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # ignored by whoever started this: a shell's "&"
+                self._previous[number] = signal.signal(number, self._handle)
 
     def restore(self) -> None:
         for number, handler in self._previous.items():
@@ -49,8 +51,10 @@ class StopSignals:
             if self._interrupted:
                 raise KeyboardInterrupt
             self._interrupted = True
-            os.write(2, _HINT)
         self._stop(signal.Signals(number).name)
+        if number == signal.SIGINT:
+            with contextlib.suppress(OSError):  # stderr is gone, and with it whoever would read the hint
+                os.write(2, _HINT)
         if callable(previous) and previous is not signal.default_int_handler:
             previous(number, frame)
 

@@ -13,7 +13,7 @@ import io
 import itertools
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 from ckpt.capture.visible import kind_of
@@ -112,8 +112,8 @@ class TravellingSource:
     remade = False
     private = False
 
-    def __init__(self, iterable: Any) -> None:
-        self.iterable = iterable
+    def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
+        self.iterable, self._passed = iterable, passed
 
     @property
     def length(self) -> int | None:
@@ -128,7 +128,7 @@ class TravellingSource:
             view, iterable = saved
             self.iterable = iterable if view is None else getattr(iterable, view)()
         iterator: Iterator[Any] = iter(self.iterable)
-        _skip(iterator, index)
+        _skip(iterator, index, self._passed)
         return iterator
 
     def item(self, index: int) -> tuple[bool, Any]:
@@ -146,8 +146,8 @@ class IteratorSource:
     remade = False
     private = False
 
-    def __init__(self, iterable: Any) -> None:
-        self.iterable = iterable
+    def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
+        self.iterable, self._passed = iterable, passed
 
     @property
     def length(self) -> int | None:
@@ -158,7 +158,7 @@ class IteratorSource:
 
     def start(self, index: int, saved: Any) -> Iterator[Any]:
         if saved is None:
-            _skip(self.iterable, index)
+            _skip(self.iterable, index, self._passed)
         else:
             self.iterable = saved
         return cast(Iterator[Any], iter(self.iterable))
@@ -213,8 +213,8 @@ class ConsumedSource:
     remade = True
     private = False
 
-    def __init__(self, iterable: Any) -> None:
-        self.iterable = iterable
+    def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
+        self.iterable, self._passed = iterable, passed
         self._last: tuple[bool, Any] = (False, None)
         self.fetching = False
         """Whether the input is being asked for an item: steps called then belong to it, not to an iteration."""
@@ -241,15 +241,15 @@ class ConsumedSource:
 
     def start(self, index: int, saved: Any) -> Iterator[Any]:
         iterator = self._fetch(iter(self.iterable))
-        self._last = (index > 0, _skip(iterator, index))
+        self._last = (index > 0, _skip(iterator, index, self._passed))
         return iterator
 
     def item(self, index: int) -> tuple[bool, Any]:
         return self._last
 
 
-def _skip(iterator: Iterator[Any], count: int) -> Any:
-    """Consume ``count`` items; the last of them. InputChangedError if there are fewer."""
+def _skip(iterator: Iterator[Any], count: int, passed: Callable[[], None]) -> Any:
+    """Consume ``count`` items, with a call of ``passed`` after each; the last of them. InputChangedError if there are fewer."""
     missing = item = object()
     for position in range(count):
         item = next(iterator, missing)
@@ -258,6 +258,7 @@ def _skip(iterator: Iterator[Any], count: int) -> Any:
                 f"the input has {position} items now, and {count} were consumed before the resume point",
                 fix="give the same input, use key= to identify items, or start afresh with fresh=True",
             )
+        passed()
     return item
 
 
@@ -318,8 +319,9 @@ def _is_array(value: Any) -> bool:
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
-def source_of(iterable: Any, where: str, *, private: bool) -> Source:
-    """The source for ``iterable``; ``private``: nobody but the loop refers to it.
+def source_of(iterable: Any, where: str, *, private: bool, passed: Callable[[], None]) -> Source:
+    """The source for ``iterable``; ``private``: nobody but the loop refers to it; ``passed`` is called after each item
+    that is consumed again.
 
     UnsupportedCodeError for sets, whose order changes from process to process.
     """
@@ -334,10 +336,10 @@ def source_of(iterable: Any, where: str, *, private: bool) -> Source:
     if (_is_array(iterable) and iterable.ndim > 0) or _iterates_by_index(iterable):
         return IndexedSource(iterable, private=private)
     if hasattr(type(iterable), "__next__"):
-        return IteratorSource(iterable) if _saves_itself(iterable) else ConsumedSource(iterable)
+        return IteratorSource(iterable, passed) if _saves_itself(iterable) else ConsumedSource(iterable, passed)
     if private and type(iterable) not in _VIEWS:
-        return ConsumedSource(iterable)
-    return TravellingSource(iterable)
+        return ConsumedSource(iterable, passed)
+    return TravellingSource(iterable, passed)
 
 
 def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
@@ -362,7 +364,8 @@ _DEPTH = 4
 _NOT_FOLLOWED = (*ATOMS, types.ModuleType, types.CodeType, types.FunctionType, types.CellType, type, types.FrameType)
 
 
-def consume(iterable: Any, count: int | None) -> None:
+def consume(iterable: Any, count: int | None, passed: Callable[[], None]) -> None:
     """Take ``count`` items (None: all) from an iterator that the re-run code made again for a loop that is over."""
     if hasattr(type(iterable), "__next__"):
-        collections.deque(itertools.islice(iterable, count), maxlen=0)
+        for _ in itertools.islice(iterable, count):
+            passed()

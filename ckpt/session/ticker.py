@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ckpt.errors import CkptError
 from ckpt.protocols import Clock
 
 _LONGEST_WAIT_S = 3600.0
@@ -17,7 +18,7 @@ _LONGEST_WAIT_S = 3600.0
 
 @dataclass(slots=True)
 class Chore:
-    """Something to be called every ``every_s`` seconds from the ticker's thread; it must not raise."""
+    """Something to be called every ``every_s`` seconds from the ticker's thread."""
 
     every_s: float
     call: Callable[[], None]
@@ -27,8 +28,11 @@ class Chore:
 class Ticker:
     """Puts ``"due"`` into ``attention`` when a checkpoint is due, and does chores."""
 
-    def __init__(self, attention: list[str], clock: Clock, chores: list[Chore]) -> None:
-        self._attention, self._clock = attention, clock
+    def __init__(
+        self, attention: list[str], clock: Clock, chores: list[Chore], failed: Callable[[Exception], None]
+    ) -> None:
+        """``failed(error)`` is told, in the ticker's thread, of a chore that raised; the ticker goes on."""
+        self._attention, self._clock, self._failed = attention, clock, failed
         self._due_at = math.inf
         self._chores = chores
         now = clock.monotonic()
@@ -69,4 +73,12 @@ class Ticker:
             for chore in self._chores:
                 if chore.next_s <= now:
                     chore.next_s = now + chore.every_s
-                    chore.call()
+                    self._do(chore)
+
+    def _do(self, chore: Chore) -> None:
+        try:
+            chore.call()
+        except Exception as error:  # noqa: BLE001 - this thread must not end: no checkpoint would ever be due again
+            defect = CkptError(f"the ticker failed: {type(error).__name__}: {error}")
+            defect.__cause__ = error
+            self._failed(defect)

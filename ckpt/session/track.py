@@ -92,9 +92,9 @@ class Track:
         node = self._new_node(site, name, parent, frame)
         where = f"{site.qualname}, line {site.line}"
         if given.key is not None:
-            node.keyed = KeyedItems(given.iterable, given.key, where)
+            node.keyed = KeyedItems(given.iterable, given.key, where, passed=self._conductor.replaying)
         else:
-            node.source = source_of(given.iterable, where, private=given.private)
+            node.source = source_of(given.iterable, where, private=given.private, passed=self._conductor.replaying)
             if node.source.remade:
                 for one in self.chain(frame):
                     refuse_entangled(node.source, self._capture.by_value(frames.read_variables(one)[0]), where)
@@ -208,9 +208,9 @@ class Track:
     def _consume(self, node: Node, count: int | None) -> None:
         """Take what was taken from an iterator that the code has made again for a loop that is over."""
         if isinstance(node.source, ConsumedSource):
-            consume(node.source.start(0, None), count)
+            consume(node.source.start(0, None), count, self._conductor.replaying)
         else:
-            consume(node.iterable, count)
+            consume(node.iterable, count, self._conductor.replaying)
 
     def _restart(self, node: Node, saved: PathNode, frame: types.FrameType | None, where: str) -> Iterator[Any]:
         """Set the state back and start the input at the base; in which order depends on what is iterated."""
@@ -255,7 +255,7 @@ class Track:
 
     def _arrived(self) -> None:
         for node in self.active:
-            node.plan = None
+            node.plan, node.counted = None, node.index  # triggers begin to count here
         self.replaying = False
         self._conductor.replayed()
 
@@ -271,6 +271,7 @@ class Track:
             self._replay_iteration(node)
             return
         frame = frames.user_frame(frames.caller(1))
+        self._conductor.count(node)
         self._conductor.passed(node, frame, "iteration")
         if node.children and (node.keyed is not None or any(child.forgot for child in node.children)):
             # Steps of this iteration could not be replayed any more, or its items may come in another order next time:
@@ -281,7 +282,7 @@ class Track:
         node.iteration_s = self._conductor.now()
 
     def _replay_iteration(self, node: Node) -> None:
-        self._conductor.preempt_if_asked()
+        self._conductor.replaying()
         if node.plan and node.index > node.plan_index:
             missed = node.plan[0]
             raise ReplayDivergedError(
@@ -343,6 +344,8 @@ class Track:
             self.active.pop().status = "live"
         self.active.pop()
         node.plan = None
+        if not self.replaying:
+            self._conductor.count(node)
         if node.progress is not None:
             node.progress.stop()
 

@@ -78,10 +78,10 @@ class SnapshotWriter:
         """Make the chunks of earlier snapshots known, so that they are not written again.
 
         Only for snapshots that ``read_snapshot`` has just verified: a chunk that is known is not looked at again.
-        Those of another key are left out: their chunks have other digests. CorruptionError if a manifest does not verify.
+        Chunks of an older key are never drawn on: their digests are others. CorruptionError if a manifest does not verify.
         """
         for ref in refs:
-            if isinstance(ref.body, Packed) and ref.key_id == self._key.id:
+            if isinstance(ref.body, Packed):
                 manifest = read_manifest(ref, self._storage, self._names, self._key)
                 with self._lock:
                     self._known.update(manifest.chunks)

@@ -1,16 +1,19 @@
 """Where stores live: ``resolve`` turns an address into the storage that reads and writes there.
 
-One adapter per kind: ``local`` (paths, ``file://``), ``memory`` (``memory://name``), ``remote`` (every other URL,
-through fsspec, which is imported only then). Adapters for one provider belong beside them, chosen in ``_adapter``.
+One adapter per kind: ``local`` (paths, ``file://``), ``memory`` (``memory://name``), ``sftp``, ``s3``, ``azure``,
+``gcs``, and ``fsspec_client`` for every other URL. The last four share ``remote``; each client library is imported only
+then.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ckpt.errors import OptionError
 from ckpt.protocols import Clock, Storage
@@ -51,10 +54,14 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     if "::" in scheme:
         fix = "give the address of the storage itself: a cache in between would hide what others write"
         raise OptionError("chained addresses are not supported", where=address, fix=fix)
+    if scheme == "sftp":
+        from ckpt.storage.sftp import SftpStorage
+
+        return SftpStorage(address, options)
     if scheme not in ("file", "memory"):
         from ckpt.storage.remote import RemoteStorage
 
-        return RemoteStorage(address, options)
+        return RemoteStorage(address, options, client=_client_for(scheme))
     if not rest:
         raise OptionError("the address of the store is empty", where=repr(address), fix="give a path or a URL")
     if options:
@@ -68,6 +75,25 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     return LocalStorage(Path(path))
 
 
+_S3, _AZURE, _GCS = ("s3", "S3Client", "s3fs", "s3"), ("azure", "AzureClient", "adlfs", "azure"), (
+    "gcs", "GcsClient", "gcsfs", "gcs",
+)  # fmt: skip
+_PROVIDERS = {"s3": _S3, "s3a": _S3, "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE, "gs": _GCS, "gcs": _GCS}
+"""Module here, class in it, package that it needs, and the extra that installs that, for each scheme."""
+
+
+def _client_for(scheme: str) -> Callable[[Mapping[str, Any]], Any] | None:
+    """What makes the client of a provider with an adapter of its own; None leaves it to fsspec. OptionError."""
+    if scheme not in _PROVIDERS:
+        return None
+    module, name, package, extra = _PROVIDERS[scheme]
+    if importlib.util.find_spec(package) is None:
+        fix = f'pip install "ckpt-jobs[{extra}]"'
+        raise OptionError(f"{scheme}:// needs {package}, which is missing", where=f"{scheme}://", fix=fix)
+    made: Callable[[Mapping[str, Any]], Any] = getattr(importlib.import_module(f"ckpt.storage.{module}"), name)
+    return made
+
+
 def local_path(storage: Storage) -> Path | None:
     """The folder of a storage that keeps its keys as files on this machine, wrapped or not; None for all others."""
     return None if _URL.fullmatch(storage.url) else Path(storage.url)
@@ -78,10 +104,20 @@ def is_in_process(storage: Storage) -> bool:
     return storage.url.startswith("memory://")
 
 
-def sweep_leftovers(storage: Storage, clock: Clock) -> list[Path]:
-    """Delete what crashed processes left unfinished, and return it; only local storages have any. StorageError."""
+def sweep_leftovers(storage: Storage, clock: Clock) -> list[str]:
+    """Delete what crashed processes left unfinished, and return it; only file systems have any. StorageError."""
     root = local_path(storage)
-    return [] if root is None else remove_leftovers(root, clock.now())
+    if root is not None:
+        return [str(path) for path in remove_leftovers(root, clock.now())]
+    return storage.remove_leftovers() if isinstance(storage, _SweepableStorage) else []
+
+
+@runtime_checkable
+class _SweepableStorage(Protocol):
+    """A storage that is not local and in which a killed writer leaves unfinished files."""
+
+    def remove_leftovers(self) -> list[str]:
+        """Delete the unfinished files of dead writers; returns their keys. StorageError."""
 
 
 def add_wrapper(wrapper: Wrapper) -> None:

@@ -12,14 +12,11 @@ them; ``remove_leftovers`` deletes what crashed processes left.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import stat
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ckpt import host
 from ckpt.protocols import Buffer
 from ckpt.storage.files import (
     LocalAppendFile,
@@ -33,9 +30,7 @@ from ckpt.storage.files import (
     write_all,
 )
 from ckpt.storage.keys import TEMPORARY, check_key, folder_key, split_prefix
-
-LEFTOVER_AGE_S = 3600.0
-"""An unfinished file that nobody wrote to for this long is a leftover, whoever made it."""
+from ckpt.storage.temporaries import is_leftover, new_temporary
 
 _ATTEMPTS = 20
 """How often a folder is made again when others keep removing it as empty."""
@@ -134,14 +129,17 @@ class LocalStorage:
             return sorted(key for key in _walk(self.root / folder, folder) if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
-        """Remove ``key``, and the folders that this leaves empty. After a power loss it may be there again."""
+        """Remove ``key``, and the folders that this leaves empty; durable on return.
+
+        So of keys that were deleted one after the other a power loss never brings back an earlier one alone.
+        """
         path = self._path(key)
         with storage_errors("delete", str(path)):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 return
-            self._prune(path.parent)
+            self._sync_what_is_left(self._prune(path.parent))
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -183,7 +181,7 @@ class LocalStorage:
 
     def _create_temporary(self, folder: Path, mode: int) -> tuple[int, Path]:
         """A new empty file in ``folder``, which is made where it is missing. While the file is there, it stays."""
-        path = folder / f"{_own_temporary()}{host.entropy(8).hex()}"
+        path = folder / new_temporary()
         for _ in range(_ATTEMPTS):
             try:
                 return os.open(path, _CREATE, mode), path
@@ -212,15 +210,26 @@ class LocalStorage:
             sync_folder(self.root.parent)
         self._durable.add(folder)
 
-    def _prune(self, folder: Path) -> None:
-        """Remove ``folder`` and those above it as long as they are empty; the root stays."""
+    def _prune(self, folder: Path) -> Path:
+        """Remove ``folder`` and those above it as long as they are empty; returns the first that stays."""
         while folder != self.root:
             self._durable.discard(folder)
             try:
                 folder.rmdir()
             except OSError:  # not empty, or gone: whoever else removes or fills it has taken over
-                return
+                return folder
             folder = folder.parent
+        return folder
+
+    def _sync_what_is_left(self, folder: Path) -> None:
+        """Make the removal of a name in ``folder`` durable; if somebody has removed that meanwhile, its removal."""
+        while True:
+            try:
+                return sync_folder(folder)
+            except FileNotFoundError:
+                if folder == self.root:
+                    return  # the whole store is gone
+                folder = folder.parent
 
 
 def remove_leftovers(root: Path, now_s: float) -> list[Path]:
@@ -242,22 +251,9 @@ def remove_leftovers(root: Path, now_s: float) -> list[Path]:
 
 def _is_leftover(path: Path, now_s: float) -> bool:
     try:
-        age_s = now_s - path.stat().st_mtime
+        return is_leftover(path.name, now_s - path.stat().st_mtime)
     except FileNotFoundError:
         return False
-    if age_s > LEFTOVER_AGE_S:
-        return True
-    maker, _, pid = path.name.rpartition("-")[0].rpartition("-")
-    return maker == _own_temporary().rsplit("-", 2)[0] and pid.isdecimal() and not host.process_alive(int(pid))
-
-
-def _own_temporary() -> str:
-    return f"{TEMPORARY}{_host_digest()}-{os.getpid()}-"
-
-
-@functools.cache
-def _host_digest() -> str:
-    return f"{zlib.crc32(host.host_name().encode()):08x}"
 
 
 def _discard(temporary: Path) -> None:

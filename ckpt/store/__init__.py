@@ -1,7 +1,7 @@
 """``ckpt.Store``: the runs of a store, for people and programs that look after them. What the CLI reads.
 
-Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove`` and ``sweep`` change anything, and
-never a live run. Only what verifies under the store's key is shown.
+Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove``, ``repair`` and ``sweep``
+change anything, and never a live run. Only what verifies under the store's key is shown.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from ckpt.log import read_log
 from ckpt.root import StoreRoot, job_folders
 from ckpt.settings import DEFAULT_STORE, Environment
 from ckpt.storage import sweep_leftovers
-from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
+from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Loss, Outcome, Repair, RunInfo, RunSummary, Status
 from ckpt.store.keys import KeyUse, key_uses
 from ckpt.store.reading import describe, entry, records_after, summarize
 from ckpt.store.removing import remove_run, sweep_run
+from ckpt.store.repairing import plan_repair, repair_run
 from ckpt.store.verifying import verify_run
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "Entry",
     "Finding",
     "KeyUse",
+    "Loss",
     "Outcome",
+    "Repair",
     "RunInfo",
     "RunSummary",
     "Status",
@@ -207,9 +210,23 @@ class Store:
         """Remove a run for good. RunBusyError if it is alive. Interrupted, it can be repeated, or left to ``sweep``."""
         remove_run(self._root, self._find(address), self._clock)
 
+    def repair(
+        self, address: str, *, dry_run: bool = False, accept_loss: bool = False, start_over: bool = False
+    ) -> Repair:
+        """Save what can be saved of a damaged run, keep the originals aside, and say what is lost.
+
+        ``dry_run`` only says what it would do. Giving up what was acknowledged wants ``accept_loss``, letting a run that
+        had got on begin at its beginning ``start_over``; without it that is a LossError, and nothing is changed. A run
+        without problems is left as it is. RunBusyError. Interrupted, it can be repeated.
+        """
+        names = self._find(address)
+        if dry_run:
+            return plan_repair(self._root, names)
+        return repair_run(self._root, names, self._clock, accept_loss=accept_loss, start_over=start_over)
+
     def sweep(self) -> Swept:
         """Remove what crashes left: packs that nothing needs, unfinished files, half-removed runs. Never a live run."""
-        keys = [str(path) for path in sweep_leftovers(self._root.storage, self._clock)]
+        keys = sweep_leftovers(self._root.storage, self._clock)
         nbytes, skipped = 0, []
         for names in self._all_names():
             try:

@@ -113,6 +113,35 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """What a repair gives up: in ``path`` at byte ``offset``. ``acknowledged``: it was said to be recorded, or may have been."""
+
+    path: str
+    offset: int
+    what: str
+    acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair found, saves and gives up. ``done``: it has happened; else ``needs`` names the consent that it wants
+    ("", "accept-loss", "start-over").
+
+    ``resumes`` tells where the run goes on: at its result, at a checkpoint, or at its beginning. The originals of all
+    ``aside`` keys are kept below ``kept_in``.
+    """
+
+    address: str
+    done: bool
+    needs: str
+    resumes: str
+    found: tuple[Finding, ...]
+    losses: tuple[Loss, ...]
+    kept_in: str
+    aside: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One record of a run's log, as far as it can be shown without unpickling. ``nbytes`` is that of its sections."""
 

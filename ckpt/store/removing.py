@@ -29,7 +29,7 @@ from ckpt.store.verifying import references
 
 
 @contextlib.contextmanager
-def _alone(root: StoreRoot, names: RunNames, clock: Clock) -> Iterator[None]:
+def alone(root: StoreRoot, names: RunNames, clock: Clock) -> Iterator[None]:
     """Hold the run's lease. RunBusyError if an attempt is alive."""
     held = acquire(root.storage, names, holder=Holder.this_process(clock), wait_s=None, clock=clock)
     try:
@@ -40,7 +40,7 @@ def _alone(root: StoreRoot, names: RunNames, clock: Clock) -> Iterator[None]:
 
 def remove_run(root: StoreRoot, names: RunNames, clock: Clock) -> Stored:
     """Remove the run; returns what was removed. RunBusyError, UntrustedError, UnknownFormatError, StorageError."""
-    with _alone(root, names, clock):
+    with alone(root, names, clock):
         return _remove(root, names, clock)
 
 
@@ -74,7 +74,7 @@ def _fence_off(root: StoreRoot, names: RunNames, clock: Clock) -> int:
 def sweep_run(root: StoreRoot, names: RunNames, clock: Clock) -> list[tuple[str, int]]:
     """Finish a removal, or remove packs that no record needs: (key, bytes) of what went. Live runs are left alone."""
     try:
-        with _alone(root, names, clock):
+        with alone(root, names, clock):
             stored = stored_keys(root, names)
             view = read_log(root.storage, names, root.key)
             if _half_removed(view, stored):

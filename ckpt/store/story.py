@@ -10,6 +10,9 @@ from ckpt.format.records import Kind, Record
 REMOVAL = "removal"
 """Key in the head of the FENCE by which ``remove`` takes a run over: no attempt at the run."""
 
+REPAIR = "repair"
+"""Key in the head of the FENCE by which ``repair`` takes a run over: no attempt at the run either."""
+
 ENDINGS = ("finished", "failed", "preempted")
 """What a STATUS record says of an attempt's end. Others say how it was started, or that it starts afresh."""
 
@@ -57,7 +60,7 @@ def story_of(records: Iterable[Record]) -> Story:
             checkpoints.append(record)
         elif record.kind is Kind.OPERATION:
             operations.append(record)
-        elif status == "running" or (record.kind is Kind.FENCE and REMOVAL not in record.head):
+        elif status == "running" or (record.kind is Kind.FENCE and not record.head.keys() & {REMOVAL, REPAIR}):
             starts.setdefault(record.epoch, record)
         elif status == "reset":
             checkpoints, operations, finish, reset_by = [], [], None, record.epoch

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt.errors import CorruptionError, UnknownFormatError, UntrustedError
-from ckpt.format.names import RunNames
+from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.log import LogView, read_log
+from ckpt.recovery import history_of
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store.info import Finding
@@ -34,8 +35,20 @@ def verify_run(root: StoreRoot, names: RunNames, expect_at_least: str | None = N
                 if record.lsn in must and encoded not in seen:
                     seen.add(encoded)
                     problems += _verify_snapshot(root, names, ref, record)
+    problems += _dead_end(names, view)
     unique = {(problem.path, problem.offset, problem.what): problem for problem in problems}
     return [*unique.values(), *_notes(root, names, view, wanted)]
+
+
+def _dead_end(names: RunNames, view: LogView) -> list[Finding]:
+    """A log that is whole as far as it goes and still leads nowhere: its newest segment lost records without a trace."""
+    history = history_of(view.records)
+    if history.finished is not None or history.began_lsn or view.floor <= FIRST_SLOT:
+        return []
+    if any(lsn_slot(int(record.head["covers"])) >= view.floor for record in history.checkpoints):
+        return []
+    what = "nothing to resume from is left, and the run's beginning was trimmed away: the end of the log is missing"
+    return [_problem(names, names.segment(view.next_slot - 1), 0, what)]
 
 
 def references(record: Record) -> tuple[memoryview | bytes, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from crash import damage
-from crash.harness import Attempt, ForkHost, Form, Kill, Script, base_environment
+from crash.harness import Attempt, ForkHost, Form, Kill, Script, base_environment, form_names
 
 from ckpt.errors import RolledBackError
 from ckpt.format.keys import Key
@@ -104,6 +104,7 @@ def test_what_another_store_with_the_same_key_holds_is_refused(what: str, fork_h
         assert attempt.result == expected or error_of(attempt).startswith("CorruptionError")
     else:  # refused before anything was written
         assert error_of(attempt).startswith("UntrustedError")
+        assert "was made for the store" in attempt.err
         assert contents(here) == before
 
 
@@ -168,6 +169,17 @@ def test_encrypted_run_leaves_nothing_in_clear_and_resumes_by_itself(scratch: Pa
         check=True, env=base_environment(job.store), capture_output=True, text=True,
     )  # fmt: skip
     assert "Oakland" in json.loads(shown.stdout)["arguments"]
+
+
+def test_forms_end_with_the_right_result_in_an_encrypted_store(fork_host: ForkHost, scratch: Path) -> None:
+    names = form_names()[::6]
+    for name in names:
+        plain = Form(fork_host, name, scratch / f"{name}-plain").run(CKPT_DISABLE="1")
+        form = Form(fork_host, name, scratch / name)
+        kills = [form.run(Kill(tick=tick), CKPT_ENCRYPT="1", **damage.EVERY).killed for tick in (3, 2)]
+        last = form.run(**damage.EVERY)
+        assert (last.status, last.result) == (plain.status, plain.result), f"{name} {kills}: {last.err}"
+    assert len(names) > 10
 
 
 def test_error_text_of_an_encrypted_run_is_not_in_clear(scratch: Path) -> None:

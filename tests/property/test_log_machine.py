@@ -86,6 +86,8 @@ class LogMachine(RuleBasedStateMachine):
         before = attempt.writer.position - (1 << 32)
         self.highest_trim = max(self.highest_trim, lsn_slot(before))  # a trim that fails may have happened
         attempt.writer.trim(before)
+        if all(lsn <= attempt.writer.acknowledged for lsn in attempt.lsn.values()):
+            self.acknowledge(attempt)  # where the floor moved, a SEAL took what was queued along
         self.floor = read_log(self.storage, NAMES, KEY).floor
 
     @rule(action=st.sampled_from(["append", "queue", "queue", "flush", "rotate", "trim"]))

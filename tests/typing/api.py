@@ -80,6 +80,7 @@ def open_gives_a_run() -> None:
         assert_type(run.id, str)
         assert_type(run.attempt, int)
         assert_type(run.resumed, bool)
+        assert_type(run.log_position, str)
         run.checkpoint()
         run.request_checkpoint()
     current = ckpt.current_run()

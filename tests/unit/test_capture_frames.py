@@ -7,6 +7,7 @@ import functools
 import gc
 import heapq
 import json
+import site
 import sys
 import threading
 import types
@@ -372,3 +373,15 @@ def test_exception_that_drops_a_loop_is_told_from_a_break() -> None:
         with contextlib.suppress(KeyError):
             leave(way)
     assert said == [False, False, True]
+
+
+def test_packages_of_the_user_and_of_a_distribution_are_library_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    debian = "/usr/lib/python3/dist-packages"
+    monkeypatch.setattr("sys.path", [*sys.path, debian])
+    frames._library_folders.cache_clear()
+    try:
+        for folder in (site.getusersitepackages(), debian):
+            code = compile("0", f"{folder}/some_package/module.py", "exec")
+            assert frames._role(code, "") == "library"
+    finally:
+        frames._library_folders.cache_clear()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.capture_support import attempt
+from unit.capture_support import attempt, tick
 from unit.log_doubles import KEY, NAMES, SimDisk, take_over
 from unit.retention_support import Kit, big
 
@@ -22,6 +22,7 @@ from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
 from ckpt.log import LogWriter, Place, read_log
 from ckpt.retention import Retention
+from ckpt.session import saving
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.staging import Stager
 from ckpt.testing import Action, FakeClock, Fault, FaultPlan, FaultyStorage
@@ -211,6 +212,7 @@ SEEN: list[int] = []
 def troubled(trouble: str) -> Any:
     total = []
     for i in ckpt.loop(range(8)):
+        tick()  # every safe point has its checkpoint
         total.append(i)
         SEEN.append(i)
         if i == 2 and trouble == "full":
@@ -236,8 +238,9 @@ def steal() -> None:
 
 
 def test_full_storage_does_not_stop_the_job_and_is_said_once(
-    faults: FaultPlan, scratch: Path, capsys: pytest.CaptureFixture[str]
+    faults: FaultPlan, scratch: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(saving, "RETRY_S", 0.0)
     assert attempt(troubled, ("full",), scratch / "store") == list(range(8))
     said = capsys.readouterr().err
     assert said.count("could not be stored, the job goes on") == 1

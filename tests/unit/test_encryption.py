@@ -19,6 +19,7 @@ from ckpt.format.records import Kind, encode_payload, lsn_of
 from ckpt.format.segment import encode_frames, encode_header, parse_segment, stored_payload
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, layout, read_snapshot
+from ckpt.snapshot.reference import Packed
 from ckpt.staging import Stager
 from ckpt.storage.memory import MemoryStorage
 
@@ -150,6 +151,16 @@ def test_pack_that_is_not_encrypted_does_not_pass_for_one_that_is() -> None:
     SnapshotWriter(storage, NAMES, KEY, 1).write(Stager().stage(PARTS[0], PARTS[1:]))  # under the same name
     with pytest.raises(CorruptionError):
         read_snapshot(ref, storage, NAMES, SECRET)
+
+
+@pytest.mark.parametrize("key", [KEY, SECRET])
+def test_reference_and_pack_have_to_agree_about_encryption(key: Key) -> None:
+    storage = fresh_storage()
+    ref = SnapshotWriter(storage, NAMES, key, 1).write(Stager().stage(PARTS[0], PARTS[1:]))
+    assert isinstance(ref.body, Packed)
+    other = replace(ref, body=replace(ref.body, encrypted=not ref.body.encrypted))
+    with pytest.raises(CorruptionError, match=r"does not fit|manifest"):
+        read_snapshot(other, storage, NAMES, key)
 
 
 def test_store_is_encrypted_for_good_and_says_so_itself(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
-"""The heartbeat lease of remote stores, on a fake clock."""
+"""The heartbeat lease of remote stores, on a fake clock; on a double and on every real server."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from servers.fixtures import Server
 from unit.storage_doubles import SCHEME
 
 from ckpt.errors import RunBusyError, StorageError
@@ -14,15 +17,19 @@ from ckpt.format.names import RunNames
 from ckpt.holder import Holder
 from ckpt.lease import acquire, current_holder
 from ckpt.lease_remote import TTL_S, RemoteLease
+from ckpt.storage import resolve
 from ckpt.storage.remote import RemoteStorage
 from ckpt.testing import Action, FakeClock, Fault, FaultPlan, FaultyStorage
 
 NAMES = RunNames("job", "run")
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> FaultyStorage:
-    return FaultyStorage(RemoteStorage(f"{SCHEME}://{tmp_path.as_posix().lstrip('/')}"), FaultPlan())
+@pytest.fixture(params=["double", "s3_server", "azure_server", "gcs_server", "sftp_server"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> FaultyStorage:
+    if request.param == "double":
+        return FaultyStorage(RemoteStorage(f"{SCHEME}://{tmp_path.as_posix().lstrip('/')}"), FaultPlan())
+    server: Server = request.getfixturevalue(request.param)
+    return FaultyStorage(resolve(server.fresh_store_url(), server.storage_options), FaultPlan())
 
 
 @pytest.fixture
@@ -147,3 +154,39 @@ def test_unreadable_lease_is_taken_over_only_after_its_time(storage: FaultyStora
     clock = FakeClock()
     assert acquire(storage, NAMES, holder=me, clock=clock).renew() is True
     assert clock.monotonic() >= TTL_S
+
+
+HOLD = """
+import os, sys, time
+from ckpt import host
+from ckpt.format.names import RunNames
+from ckpt.holder import Holder
+from ckpt.lease import acquire
+from ckpt.storage import resolve
+clock = host.SystemClock()
+lease = acquire(resolve(sys.argv[1]), RunNames("job", "run"), holder=Holder.this_process(clock), clock=clock)
+print("HELD", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["s3_server", "azure_server", "gcs_server", "sftp_server"])
+def test_lease_of_a_killed_process_of_this_machine_is_free_at_once(
+    name: str, me: Holder, request: pytest.FixtureRequest
+) -> None:
+    server: Server = request.getfixturevalue(name)
+    url, clock = server.fresh_store_url(), FakeClock()
+    storage = resolve(url, server.storage_options)
+    environ = {**os.environ, **server.environ}
+    child = subprocess.Popen([sys.executable, "-c", HOLD, url], env=environ, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "HELD\n"
+        with pytest.raises(RunBusyError) as caught:
+            acquire(storage, NAMES, holder=me, clock=clock)
+        assert caught.value.pid == child.pid
+    finally:
+        child.kill()
+        child.communicate()
+    assert acquire(storage, NAMES, holder=me, clock=clock).renew() is True
+    assert clock.sleeps == []  # neither refusal nor takeover waited for a heartbeat

@@ -269,6 +269,27 @@ def test_sleeper_whose_slot_was_swept_meanwhile_has_lost(make):
 
 
 @BOTH
+def test_sleeper_on_an_empty_log_has_lost_its_slot_even_if_the_floor_rots_meanwhile(make):
+    storage = make()
+    done = False
+
+    def overtake(operation: str, key: str) -> None:
+        nonlocal done
+        if operation == "create" and not done:
+            done = True
+            rival, _ = take_over(storage)
+            for n in range(4):
+                rival.rotate()
+                op(rival, 10 + n)
+            rival.trim(rival.position)
+            storage.files[NAMES.floor].data[-1] ^= 1
+
+    storage.before = overtake
+    with pytest.raises(FencedError):
+        take_over(storage)
+
+
+@BOTH
 @pytest.mark.parametrize("regress", [False, True], ids=["floor", "floor written back"])
 def test_zombie_whose_segments_were_swept_is_fenced_without_a_next_slot(make, regress):
     storage = make()

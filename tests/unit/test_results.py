@@ -135,6 +135,7 @@ def generates() -> Any:
     RUNS.append("ran")
     total = 0
     for i in ckpt.loop(range(4)):
+        tick()
         RUNS.append(i)
         total += i
     return (total + i for i in range(2))

@@ -18,7 +18,7 @@ from ckpt.session.keyed import KeyedItems
 
 
 def keyed(items: Any, done: bytes = b"") -> KeyedItems:
-    made = KeyedItems(items, lambda item: item, "here")
+    made = KeyedItems(items, lambda item: item, "here", lambda: None)
     made.restore(done)
     return made
 

@@ -90,40 +90,46 @@ def test_work_is_counted_from_the_last_checkpoint() -> None:
 
 def test_first_checkpoint_is_insisted_on_once() -> None:
     paced = pacing("1h", first=True)
-    assert paced.insists(0)
+    assert paced.insists()
     assert paced.taken() == "first"
-    assert not paced.insists(0)
-    assert not pacing("1h", first=False).insists(0), "a resumed run has its first checkpoint already"
+    assert not paced.insists()
+    assert not pacing("1h", first=False).insists(), "a resumed run has its first checkpoint already"
 
 
 def test_asked_for_checkpoint_is_insisted_on_once() -> None:
     paced = pacing("1h")
     paced.ask()
-    assert paced.insists(0)
+    assert paced.insists()
     assert paced.taken() == "requested"
-    assert not paced.insists(0)
+    assert not paced.insists()
     assert paced.taken() == "trigger"
 
 
-def test_counted_out_checkpoint_is_insisted_on_at_its_iteration() -> None:
+def test_counted_out_checkpoint_is_due_at_its_iteration() -> None:
     paced = pacing(Iterations(10))
-    paced.trigger.committed(0, 0.0, 0.0)
-    paced.iterations = 9
-    assert not paced.insists(0)
-    paced.iterations = 10
-    assert paced.insists(0)
-    paced.trigger.committed(10, 0.0, 0.0)
-    assert not paced.insists(0)
+    paced.trigger.taken(0, 0.0)
+    loop = node(0, index=9)
+    paced.count(loop)
+    assert not paced.counted_out()
+    assert paced.stop_at(9) == 10
+    loop.index = 10
+    paced.count(loop)
+    assert paced.counted_out()
+    assert paced.stop_at(10) > 10**9, "somebody reminds of it"
+    paced.trigger.taken(10, 0.0)
+    assert not paced.counted_out()
+    assert paced.stop_at(3) == 13
 
 
-def test_time_that_has_passed_is_no_reason_to_insist() -> None:
+def test_time_that_has_passed_is_nothing_to_count() -> None:
     paced = pacing(Every(1))
-    assert not paced.insists(1e9), "that goes through the ticker, and may wait for a better place"
+    assert not paced.counted_out(), "that goes through the ticker, and may wait for a better place"
+    assert paced.stop_at(0) > 10**9
     either = pacing(Every(1) | Iterations(10))
-    either.trigger.committed(0, 0.0, 0.0)
-    assert not either.insists(0.5)
+    either.trigger.taken(0, 0.0)
+    assert not either.counted_out()
     either.iterations = 10
-    assert either.insists(0.5)
+    assert either.counted_out()
 
 
 def test_taking_a_checkpoint_settles_all_reasons() -> None:
@@ -132,7 +138,7 @@ def test_taking_a_checkpoint_settles_all_reasons() -> None:
     paced.due = True
     assert paced.taken() == "first"
     assert not paced.due
-    assert not paced.insists(0)
+    assert not paced.insists()
 
 
 def test_state_is_kept_where_the_work_is_worth_a_hundred_copies() -> None:

@@ -212,6 +212,21 @@ def craft(storage, manifest, chunks=b""):
     return SnapshotRef(1 << 24 if isinstance(manifest, bytes) else sum(manifest.lengths), 0, body, KEY.id)
 
 
+def test_a_manifest_that_was_changed_without_the_key_is_found():
+    """Every chunk verifies by itself: only the manifest's own digest tells that two of them changed places."""
+    storage = fresh_storage()
+    with small_chunks():
+        ref = write(storage, [b"skeleton", noise(1, 40_000)])
+        pack = ref.body.packs[-1]
+        data = storage.get(pack)
+        entries = 8 + 2 * 8  # behind the counts and the two lengths
+        first, second = (ref.body.offset + entries + 48 * number for number in (1, 2))
+        swapped = data[:first] + data[second : second + 48] + data[first : first + 48] + data[second + 48 :]
+        storage.put(pack, [swapped])
+        with pytest.raises(CorruptionError, match="manifest"):
+            read_snapshot(ref, storage, NAMES, KEY)
+
+
 @pytest.mark.parametrize("expected", [1000, 1 << 20])
 def test_a_chunk_that_decompresses_to_another_size_is_refused(expected):
     storage = fresh_storage()

@@ -17,8 +17,9 @@ import pytest
 from ckpt import host
 from ckpt.errors import MissingKeyError, StorageError, StorageFullError, UnsupportedStorageError
 from ckpt.protocols import AppendableStorage
-from ckpt.storage import LocalStorage, files, local, sweep_leftovers
+from ckpt.storage import LocalStorage, files, sweep_leftovers
 from ckpt.storage.local import remove_leftovers
+from ckpt.storage.temporaries import own_temporary
 from ckpt.testing import FakeClock
 from ckpt.testing.contract import BIG, AppendableStorageContract
 
@@ -339,14 +340,14 @@ def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_stay(storage: L
     assert child.returncode == -signal.SIGKILL
     (leftover,) = (storage.root / "job/run").iterdir()
     assert leftover.stat().st_size == 200_000
-    own = leftover.with_name(f"{local._own_temporary()}abc")
+    own = leftover.with_name(f"{own_temporary()}abc")
     foreign = leftover.with_name(".tmp-ffffffff-1-abc")
     for path in (own, foreign):
         path.write_bytes(b"half")
     clock = FakeClock(own.stat().st_mtime + 3000)
-    assert sweep_leftovers(storage, clock) == [leftover]
+    assert sweep_leftovers(storage, clock) == [str(leftover)]
     clock.advance(700)
-    assert sorted(sweep_leftovers(storage, clock)) == sorted([own, foreign])
+    assert sorted(sweep_leftovers(storage, clock)) == sorted([str(own), str(foreign)])
     assert list((storage.root / "job/run").iterdir()) == []
 
 

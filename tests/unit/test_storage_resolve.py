@@ -77,8 +77,10 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
-    with pytest.raises(OptionError, match=r'pip install "ckpt-jobs\[s3\]"'):
-        resolve("s3://bucket/x")
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    for scheme, extra in (("s3", "s3"), ("az", "azure"), ("gs", "gcs")):
+        with pytest.raises(OptionError, match=rf'pip install "ckpt-jobs\[{extra}\]"'):
+            resolve(f"{scheme}://bucket/x")
     with pytest.raises(OptionError, match="Install s3fs"):
         resolve("other://bucket/x")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from unit.runs import BIG, Interrupted, Writing, interrupt_after, make_run
 
-from ckpt.errors import RunNotFoundError
+from ckpt.errors import CorruptionError, RunNotFoundError
 from ckpt.format.names import RunNames
+from ckpt.format.segment import FRAME_OVERHEAD, HEADER_SIZE
 from ckpt.log import read_log
 from ckpt.recovery import find_resume_point, history_of
 from ckpt.root import StoreRoot
@@ -226,3 +227,21 @@ def test_a_sweep_leaves_and_names_what_it_cannot_trust(folder: Path, tmp_path: P
     assert [finding.address for finding in swept.skipped] == ["alien/aaaa"]
     assert swept.keys == ("sim/aaaa/pack/7-0.pack",)
     assert [key for key in keys(folder) if key.startswith("alien/")] == theirs
+
+
+def test_a_trimmed_log_whose_end_is_cut_off_between_two_records_is_a_problem_if_it_leads_nowhere(folder: Path) -> None:
+    writing = Writing.start(folder)
+    writing.checkpoint(1)
+    writing.log.rotate()
+    writing.operation()
+    covers = writing.log.position
+    writing.checkpoint(2)
+    writing.log.trim(covers)
+    writing.end()
+    assert serious(Store(folder).verify()) == []
+    (log,) = folder.glob("sim/aaaa/log/*.log")
+    data = log.read_bytes()
+    log.write_bytes(data[: HEADER_SIZE + FRAME_OVERHEAD + int.from_bytes(data[HEADER_SIZE : HEADER_SIZE + 4], "little")])
+    assert [finding.what for finding in serious(Store(folder).verify()) if "end of the log" in finding.what]
+    with pytest.raises(CorruptionError, match="trimmed away"):
+        resume_point(str(folder))

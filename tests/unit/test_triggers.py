@@ -68,19 +68,21 @@ def test_first_checkpoint_is_due_at_once(every: str) -> None:
 
 def test_time_and_iterations_are_counted_from_the_last_checkpoint() -> None:
     seconds, iterations = parse("1h30m"), parse("1000it")
-    seconds.committed(7, 50.0, 1.0)
-    iterations.committed(7, 50.0, 1.0)
+    for trigger in (seconds, iterations):
+        trigger.taken(7, 50.0)
+        trigger.committed(7, 55.0, 1.0)
     assert seconds.due_in(10**9, 60.0) == 50.0 + 5400 - 60.0
     assert iterations.due_in(1006, 1e9) == math.inf
     assert iterations.due_in(1007, 60.0) <= 0
-    assert (seconds.counts_iterations, iterations.counts_iterations) == (False, True)
+    assert (seconds.iterations_left(1006), iterations.iterations_left(1006)) == (math.inf, 1)
 
 
 @pytest.mark.parametrize("trigger", [parse("30s | 10it"), Every(30) | Iterations(10), Every(30) | "10it"])
 def test_joined_triggers_are_due_as_soon_as_one_is(trigger: object) -> None:
     both = parse(trigger)
-    both.committed(0, 0.0, 1.0)
-    assert both.counts_iterations
+    both.taken(0, 0.0)
+    both.committed(0, 0.5, 1.0)
+    assert both.iterations_left(4) == 6
     assert both.due_in(5, 10.0) == 20.0
     assert both.due_in(10, 10.0) <= 0
     assert both.due_in(5, 30.0) <= 0

@@ -1,0 +1,37 @@
+"""The adapters against real servers: the contract of a storage, and what goes wrong on the way to one."""
+
+from __future__ import annotations
+
+import pytest
+from servers.fixtures import Server
+from servers.gcs import GcsServer
+
+from ckpt.errors import UnsupportedStorageError
+from ckpt.protocols import Storage
+from ckpt.storage import resolve
+from ckpt.storage.probe import probe
+from ckpt.testing.contract import StorageContract
+
+
+class TestS3(StorageContract):
+    @pytest.fixture
+    def storage(self, s3_server: Server) -> Storage:
+        return resolve(s3_server.fresh_store_url(), s3_server.storage_options)
+
+
+class TestAzure(StorageContract):
+    @pytest.fixture
+    def storage(self, azure_server: Server) -> Storage:
+        return resolve(azure_server.fresh_store_url(), azure_server.storage_options)
+
+
+class TestGcs(StorageContract):
+    @pytest.fixture
+    def storage(self, gcs_server: Server) -> Storage:
+        return resolve(gcs_server.fresh_store_url(), gcs_server.storage_options)
+
+
+def test_a_gcs_server_that_ignores_preconditions_is_refused(careless_gcs_server: GcsServer) -> None:
+    storage = resolve(careless_gcs_server.fresh_store_url(), careless_gcs_server.storage_options)
+    with pytest.raises(UnsupportedStorageError, match=r"won instead of one|overwrites"):
+        probe(storage)
