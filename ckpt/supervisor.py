@@ -10,15 +10,21 @@ Guarantees:
 * **No silent end.** Each restart, and giving up, is said in one line.
 
 The pulse is how a job shows signs of life. The supervisor names a file in ``CKPT_PULSE``. A session sets that file's
-modification time at safe points, at most every ``CKPT_PULSE_EVERY`` seconds, and keeps in it, as decimal text, how many
-checkpoints and operations this attempt has made durable. No touch for the hang time-out means that the job hangs; a
-number above zero at its end means that the attempt moved the resume point: it made progress.
+modification time at safe points, at most every ``CKPT_PULSE_EVERY`` seconds, and keeps in it how many steps this attempt
+has recorded and how far the run is (``3 [[0, 2], [0, 41]]``, see ``session.pulse``). No touch for the hang time-out means
+that the job hangs.
+
+What counts as progress has to be more than one more iteration saved of those that the attempt before had done already: a
+job that always dies at the same item would go on for ever. So an attempt made progress if it recorded steps, which happens
+to each step once, or if it got further than any attempt before it *and* lived at least as long as the wait before it:
+where a process is at its death is known only as far as it last said, a second ago or so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import random
 import shutil
@@ -47,6 +53,7 @@ NOT_WORTH_ANOTHER_TRY = (2, 126, 127)
 
 POLL_MIN_S, POLL_MAX_S = 0.002, 0.05
 LONGEST_STEP_S = 1.0
+_BEGINNING = [[0, 0]]
 _PR_SET_PDEATHSIG = 1
 
 # The keeper ignores all that a terminal or the supervisor's forwarding could send, waits for the end of its standard
@@ -86,7 +93,8 @@ class _End:
 
     code: int
     seconds: float
-    progressed: bool
+    recorded: int
+    position: list[list[int]]
     hung: bool
 
     @property
@@ -151,13 +159,21 @@ class _Pulse:
         self._last_s = now_s
         return self._silent_s
 
-    @property
-    def progressed(self) -> bool:
+    def shown(self) -> tuple[int, list[list[int]]]:
+        """What the job last said: the steps that it recorded, and how far it is. Programs of others say what they like."""
         try:
-            text = self.path.read_text().strip()
+            count, _, position = self.path.read_text(errors="replace").strip().partition(" ")
         except FileNotFoundError:
-            return False  # nothing is known
-        return text.isdecimal() and int(text) > 0
+            return 0, []  # nothing is known
+        recorded = int(count) if count.isdecimal() and count.isascii() else 0
+        try:
+            found = json.loads(position or "[]")
+        except ValueError:
+            return recorded, []
+        pairs = isinstance(found, list) and all(
+            isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair) for pair in found
+        )
+        return recorded, found if pairs else []
 
 
 class _Family:
@@ -247,6 +263,7 @@ class Supervisor:
         self._environ, self._cwd = environ, cwd
         self._pending: list[int] = []
         self._stopping = False
+        self._furthest = _BEGINNING
 
     def run(self) -> int:
         """The exit status: 0 when the command finished, otherwise its last one (128 + n for signal n).
@@ -263,26 +280,33 @@ class Supervisor:
 
     def _run(self, pulse: _Pulse) -> int:
         jitter = random.Random(entropy(8))
-        attempt, barren = 1, 0
+        attempt, barren, delay_s = 1, 0, 0.0
         while True:
             end = self._attempt(pulse)
+            progressed = self._progressed(end, delay_s)
             if end.code == 0 or self._stopping:
                 return end.status
             if end.code in NOT_WORTH_ANOTHER_TRY:
                 self._say(f"attempt {attempt} {end.cause}: a wrong command line; not starting it again")
                 return end.status
-            barren = 0 if end.progressed else barren
+            barren = 0 if progressed else barren
             if barren >= self._patience.restarts:
                 self._say(f"attempt {attempt} {end.cause}; giving up{self._why(barren)}")
                 return end.status
             delay_s = self._patience.delay_s(barren, jitter)
             barren += 1
-            made = "made progress" if end.progressed else f"no progress, restart {barren} of {self._patience.restarts}"
+            made = "made progress" if progressed else f"no progress, restart {barren} of {self._patience.restarts}"
             self._say(f"attempt {attempt} {end.cause} ({made}); attempt {attempt + 1} starts in {span_text(delay_s)}")
             if not self._pause(delay_s):
                 self._say("stopped before the next attempt; run again to go on")
                 return EX_TEMPFAIL
             attempt += 1
+
+    def _progressed(self, end: _End, waited_s: float) -> bool:
+        """Whether the attempt moved the run on (see above), ``waited_s`` after the one before it."""
+        further = end.position > self._furthest
+        self._furthest = max(end.position, self._furthest)
+        return end.recorded > 0 or (further and end.seconds >= waited_s)
 
     @staticmethod
     def _why(barren: int) -> str:
@@ -300,7 +324,7 @@ class Supervisor:
             code, hung = self._watch(family, pulse)
         finally:
             family.destroy()
-        return _End(code, self._clock.monotonic() - started_s, pulse.progressed, hung)
+        return _End(code, self._clock.monotonic() - started_s, *pulse.shown(), hung)
 
     def _watch(self, family: _Family, pulse: _Pulse) -> tuple[int, bool]:
         limit_s, step_s = self._patience.hang_timeout_s, POLL_MIN_S

@@ -166,7 +166,7 @@ def advice(culprit: object, path: str) -> str:
         return "finish it before the marked loop, or start it inside the loop's body"
     if isinstance(culprit, io.IOBase):
         if _writes(culprit):
-            return "write inside a ckpt.step, or open it for appending inside the loop's body and close it there"
+            return "write inside a ckpt.step, or write one whole file per item"
         return f"open it inside the loop's body, or {recreate}"
     if kind in ("lock", "RLock", "Lock", "Condition", "Semaphore"):
         return f"release it before the iteration ends (with {name}: inside the loop's body), or {recreate}"

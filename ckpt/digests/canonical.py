@@ -116,7 +116,7 @@ class Walk:
         """The error that says that ``value``, at the current place, has no digest."""
         kind = qualified_name(type(value)).removeprefix("builtins.")
         where = "".join(form.format(key) for form, key in self._path).lstrip(".") or "the value"
-        return IdentityError(why or f"a {kind} has no digest that is the same in every process", where=where,
+        return IdentityError(why or f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} has no digest that is the same in every process", where=where,
                              fix=KEY_FIX)
 
     def _node(self, value: object) -> bytes:

@@ -27,6 +27,7 @@ from ckpt.session.namespace import Namespace
 from ckpt.session.node import Node
 from ckpt.session.operations import Operations, make_spec
 from ckpt.session.pacing import Pacing
+from ckpt.session.pulse import Position, led_to, reached
 from ckpt.session.saving import Saving
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded
@@ -239,7 +240,7 @@ class Run:
         for node in self.track.active:
             if node.progress is not None:
                 node.progress.checkpointed(request.head["when"])
-        self._beat()
+        self._beat(led_to(request.head["path"]))
 
     # -- stopping -------------------------------------------------------------------------------------------
 
@@ -273,11 +274,11 @@ class Run:
         for node in self.track.active:
             if node.progress is not None:
                 node.progress.advance_to(node.index)
-        self._beat()
+        self._beat(reached(self.track.root))
 
-    def _beat(self) -> None:
+    def _beat(self, position: Position) -> None:
         if self._services.pulse is not None:
-            self._services.pulse.beat(self._saving.totals.checkpoints + self.operations.recorded)
+            self._services.pulse.beat(self.operations.recorded, position)
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -364,6 +365,7 @@ class Run:
 
     def close(self) -> None:
         """End the background threads; what is in flight is finished first."""
+        self._beat(reached(self.track.root))
         self._alive = False
         self._saving.close()
 

@@ -29,8 +29,8 @@ def translate(error: OSError, doing: str, where: str) -> StorageError:
     what = f"cannot {doing}: {error.strerror or error}"
     if error.errno in _FULL:
         return StorageFullError(what, where=where, fix="free space or raise the quota there, then run again")
-    if isinstance(error, PermissionError):
-        return StorageError(what, where=where, fix="give this user the right to do so, or use another store")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return StorageError(what, where=where, fix="set CKPT_STORE to a folder that you can write to, or give this user the right to")
     return StorageError(what, where=where, fix="mend the file system (see the cause above), then run again")
 
 

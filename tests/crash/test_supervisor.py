@@ -122,6 +122,27 @@ def test_an_attempt_that_made_progress_earns_all_restarts_again(tmp_path: Path) 
     assert starts(tmp_path) == 11
 
 
+@pytest.mark.parametrize(
+    ("position", "attempts"),
+    [
+        ("[[0, {n}]]", 11),
+        ("[[0, 7], [0, {n}]]", 11),
+        ("[[{n}, 0]]", 11),
+        ("[[0, 7]]", 3),
+        ("[[0, {9 - n}]]", 3),
+        ("[[0, 0]]", 3),
+        ("[[0, 7", 3),
+        ("[{n}]", 3),
+    ],
+)
+def test_only_an_attempt_that_got_further_than_all_before_made_progress(
+    tmp_path: Path, position: str, attempts: int
+) -> None:
+    body = f"open(os.environ['CKPT_PULSE'], 'w').write(f'0 {position}'); sys.exit(1 if n < 11 else 0)"
+    supervise(script(tmp_path, body), Patience(restarts=2, backoff_min_s=0.001, backoff_max_s=0.002))
+    assert starts(tmp_path) == attempts
+
+
 def test_without_restarts_the_first_crash_is_the_last(tmp_path: Path) -> None:
     status, said = supervise(script(tmp_path, f"{PROGRESS}; sys.exit(5)"), Patience(restarts=0))
     assert (status, starts(tmp_path)) == (5, 1)

@@ -91,6 +91,19 @@ def test_a_job_that_always_dies_at_the_same_place_is_given_up(job: Path) -> None
     assert "giving up after 3 restarts in a row without progress" in result.stderr
 
 
+def test_saving_one_more_iteration_before_the_same_death_is_no_progress(job: Path) -> None:
+    """Each attempt saves one more of the iterations that the first one had done; the wait is longer than it lives."""
+    text = JOB.replace("next(ticks) == kill_after", "n == 33").replace("ckpt.step(fetch)(n)", "n").replace("5it", "20it")
+    (job / "job.py").write_text(text)
+    words = ["--restarts", "3", "--backoff", "2s..3s", "--", sys.executable, "job.py", str(job), "0"]
+    result = ckpt("run", *words, cwd=job)
+    assert result.returncode == 128 + signal.SIGKILL
+    assert "giving up after 3 restarts in a row without progress" in result.stderr
+    (run,) = json.loads(ckpt("ls", "--json", cwd=job).stdout)
+    assert run["attempts"] == 4, result.stderr
+    assert run["position"] > "n 21/120", "attempts saved more and more"
+
+
 def test_a_stopped_supervisor_leaves_a_job_that_is_saved_and_resumes(job: Path) -> None:
     command = [sys.executable, "-m", "ckpt", "run", "--", sys.executable, "job.py", str(job), "0"]
     process = subprocess.Popen(

@@ -155,13 +155,13 @@ def test_pulse_that_cannot_be_shown_is_said_once_and_ends_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pulse = Pulse(str(tmp_path))  # a folder cannot be opened for writing
-    pulse.beat(1)
-    pulse.beat(2)
+    pulse.beat(1, [[0, 7]])
+    pulse.beat(2, [[0, 7]])
     assert capsys.readouterr().err.count("sign of life") == 1
 
 
 def test_pulse_whose_file_is_gone_has_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Pulse(str(tmp_path / "gone")).beat(1)
+    Pulse(str(tmp_path / "gone")).beat(1, [[0, 7]])
     assert capsys.readouterr().err == ""
 
 
@@ -239,9 +239,9 @@ def test_life_is_shown_while_input_is_consumed_again(
     while_replaying: list[bool] = []
     beat = Run._beat
 
-    def noted(self: Run) -> None:
+    def noted(self: Run, position: list[list[int]]) -> None:
         while_replaying.append(self.track.replaying)
-        beat(self)
+        beat(self, position)
 
     monkeypatch.setattr(Run, "_beat", noted)
     with pytest.raises(KeyError):
@@ -253,7 +253,7 @@ def test_pulse_file_that_was_deleted_is_made_again_and_does_not_end_the_supervis
     pulse = _Pulse(tmp_path / "folder" / "pulse", FakeClock())
     pulse.path.unlink()
     pulse.path.parent.rmdir()
-    assert not pulse.progressed
+    assert pulse.shown() == (0, [])
     assert pulse.silence_s() == 0.0, "a file that was made again is no silence"
-    Pulse(str(pulse.path)).beat(3)
-    assert pulse.progressed
+    Pulse(str(pulse.path)).beat(3, [[0, 7]])
+    assert pulse.shown() == (3, [[0, 7]])
