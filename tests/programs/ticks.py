@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import ckpt
 
 _seen = 0
+_counting = threading.Lock()
 
 
 def settle() -> None:
@@ -27,9 +29,11 @@ def settle() -> None:
 def tick() -> None:
     """Count one possible moment of death; die there if it is the chosen one."""
     global _seen
-    _seen += 1
+    with _counting:
+        _seen += 1
+        mine = _seen
     settle()
-    if _seen == int(os.environ.get("TICKS", "0")):
+    if mine == int(os.environ.get("TICKS", "0")):
         time.sleep(float(os.environ.get("SETTLE_S", "0")))
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -95,7 +95,7 @@ def test_input_that_became_too_short_is_told_by_its_length() -> None:
 
 
 def test_input_that_cannot_be_looked_at_is_not_checked() -> None:
-    check_base(IteratorSource(iter(["x"])), 2, item_mark("b", -1), "here")
+    check_base(IteratorSource(iter(["x"]), lambda: None), 2, item_mark("b", -1), "here")
 
 
 @pytest.mark.parametrize(
