@@ -11,6 +11,7 @@ def measure(bench: Bench) -> list[Row]:
     rounds, count = bench.size(15, 7), bench.size(500_000, 100_000)
     found = bench.result("loops.py", rounds, count, "1000h")
     budget = bench.result("loops.py", rounds, count, "1%")
+    counted = bench.result("loops.py", rounds, count, "1000000000it")
     entry = "1 inner loop and 10 inner iterations"
     return [
         compare(
@@ -25,6 +26,12 @@ def measure(bench: Bench) -> list[Row]:
             budget["marked"],
             ("pass-through generator", budget["generator"]),
             note="with the checkpoints that come due",
+        ),
+        compare(
+            "marked loop, every=\"1000000000it\": iteration",
+            counted["marked"],
+            ("pass-through generator", counted["generator"]),
+            target=LIMIT,
         ),
         compare(
             "nested marked loops: outer iteration",
