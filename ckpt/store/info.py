@@ -85,6 +85,7 @@ class RunSummary:
     nbytes: int
     last_activity: float | None
     position: str
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)

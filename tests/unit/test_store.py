@@ -158,6 +158,30 @@ def test_addresses_may_be_shortened_as_long_as_one_run_fits(url: Path) -> None:
         store.find("nothing")
 
 
+def test_an_address_need_not_name_the_module(url: Path) -> None:
+    for job, run_id in [("sim.simulate", "776d"), ("sim.simulated", "88aa"), ("etl.load", "11aa"), ("web.load", "22bb")]:
+        make_run(url, job, run_id)
+    store = Store(url)
+    for address, whole in [
+        ("simulate", "sim.simulate/776d"),
+        ("simulate/77", "sim.simulate/776d"),
+        ("simulated/88aa", "sim.simulated/88aa"),
+        ("load/2", "web.load/22bb"),
+    ]:
+        assert store.find(address) == whole
+    with pytest.raises(RunNotFoundError, match=r"(?s)2 runs fit.*etl\.load/11aa.*web\.load/22bb") as caught:
+        store.find("load")
+    assert "simulate" not in str(caught.value)
+
+
+def test_runs_that_an_address_fits_are_told_apart_by_status_and_arguments(url: Path) -> None:
+    make_run(url, "sim", "aaaa")
+    Writing.start(url, "sim", "bbbb", arguments="steps=7").end("failed")
+    with pytest.raises(RunNotFoundError) as caught:
+        Store(url).find("sim")
+    assert "sim/aaaa  finished   steps=9\n  sim/bbbb  failed     steps=7" in str(caught.value)
+
+
 def test_a_whole_name_wins_over_a_longer_one(url: Path) -> None:
     make_run(url, "sim", "aa")
     make_run(url, "sim", "aaa")
