@@ -76,7 +76,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of ``ckpt ls``. ``attempts`` and ``checkpoints`` count from the run's beginning."""
+    """One line of ``ckpt ls``. ``attempts`` and ``checkpoints`` count from the run's beginning.
+
+    ``position`` is that of the newest checkpoint, and "done" for a finished run.
+    """
 
     address: str
     status: Status

@@ -103,7 +103,7 @@ def _summary(names: RunNames, stored: Stored, records: list[Record], story: Stor
         checkpoints=checkpoints[-1].head["number"] if checkpoints else 0,
         nbytes=stored.nbytes,
         last_activity=max(moments, default=None),
-        position=_position(checkpoints[-1].head) if checkpoints else "",
+        position="done" if status == "finished" else _position(checkpoints[-1].head) if checkpoints else "",
         arguments=str(starts[-1].head.get("arguments", "")) if starts else "",
     )
 

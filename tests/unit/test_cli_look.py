@@ -55,7 +55,7 @@ def test_moments_are_given_in_their_largest_unit(seconds: float | None, text: st
 
 
 def test_ls_in_a_pipe_lines_its_columns_up(store: Path, call: Callable[..., Result]) -> None:
-    make_run(store, "a_rather_long_name", "aaaa")
+    make_run(store, "a_rather_long_name", "aaaa", status=None)
     make_run(store, "sim", "bbbb", status="failed")
     heading, *rows = call("ls").output.splitlines()
     assert len({row.index("t 4/9") for row in rows} | {heading.index("position")}) == 1
