@@ -19,6 +19,7 @@ STATUS_STYLES = {
     "preempted": "yellow",
     "crashed": "yellow",
     "damaged": "bold red",
+    "other key": "bold red",
     "empty": "dim",
     "ended": "dim",
 }

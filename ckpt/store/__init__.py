@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt.errors import IntegrityError, OptionError, RunNotFoundError
+from ckpt.errors import IntegrityError, OptionError, RunNotFoundError, UntrustedError
 from ckpt.format.names import RunNames, is_run_id, parse_job
 from ckpt.host import SystemClock
 from ckpt.log import read_log
@@ -117,7 +117,7 @@ class Store:
     def list(self) -> builtins.list[RunSummary]:
         """All runs, sorted by address. Of each only the newest segments are read and verified.
 
-        A run that cannot be trusted or read is listed as damaged.
+        A run that cannot be read is listed as damaged, one that this reader's keys did not sign with status "other key".
         """
         runs = (self._summary(names, keys) for names, keys in self._all_keys())
         return sorted(runs, key=lambda run: run.address)
@@ -139,7 +139,8 @@ class Store:
         try:
             return summarize(self._root, names, keys)
         except IntegrityError as error:
-            return RunSummary(names.address, "damaged", 0, 0, 0, None, error.what)
+            status: Status = "other key" if isinstance(error, UntrustedError) else "damaged"
+            return RunSummary(names.address, status, 0, 0, 0, None, error.what)
 
     def find(self, address: str) -> str:
         """The whole address that ``address`` stands for. RunNotFoundError with the candidates if there is not one."""
@@ -252,7 +253,8 @@ class Store:
 
 
 def _unreadable(names: RunNames, error: IntegrityError) -> Finding:
-    return Finding(names.address, error.where or names.prefix, 0, error.what, True)
+    other_key = isinstance(error, UntrustedError)
+    return Finding(names.address, error.where or names.prefix, 0, error.what, True, other_key)
 
 
 def _function(names: RunNames) -> str:

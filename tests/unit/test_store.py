@@ -123,13 +123,13 @@ def test_a_torn_end_is_no_damage(url: Path) -> None:
     assert (info.damages, len(info.torn)) == ((), 1)
 
 
-def test_a_run_of_another_store_is_listed_as_damaged_and_not_opened(url: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_store_is_listed_as_untrusted_and_not_opened(url: Path, tmp_path: Path) -> None:
     make_run(url)
     make_run(tmp_path / "other", job="theirs")
     (tmp_path / "other" / "theirs").rename(url / "theirs")
     assert [(run.address, run.status) for run in Store(url).list()] == [
         ("sim/aaaa", "finished"),
-        ("theirs/aaaa", "damaged"),
+        ("theirs/aaaa", "other key"),
     ]
     with pytest.raises(UntrustedError):
         Store(url).open("theirs")
