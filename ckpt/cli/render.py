@@ -140,7 +140,7 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
     facts += [
         ("attempts", str(summary.attempts)),
         ("checkpoints", str(summary.checkpoints)),
-        ("operations", f"{info.operations} since the last checkpoint"),
+        ("steps", f"{info.operations} recorded since the last checkpoint"),
         ("log ends at", info.log_position),
         ("in the store", size_text(summary.nbytes)),
     ]

@@ -119,6 +119,7 @@ def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, cal
         "sim.log",
         "made again",
         "97.7 KiB",
+        "0 recorded since the last checkpoint",
         "started again",
     ]:
         assert words in text, words
