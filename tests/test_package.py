@@ -117,7 +117,7 @@ def test_installed_alone_it_resumes_a_job(installed: Path, tmp_path: Path) -> No
     resumed = run(command, tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout == "45\n"
-    assert "resumed at" in resumed.stderr
+    assert "resumed with" in resumed.stderr
     listed = run([str(installed / "ckpt"), "ls"], tmp_path)
     assert "add.add" in listed.stdout
     assert "finished" in listed.stdout

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ckpt.cli.common import (
+    CORRUPT,
     address_argument,
     clean_errors,
     console,
@@ -26,7 +29,7 @@ POLL_S = 0.5
 @store_options
 @clean_errors
 def ls(store: Store, as_json: bool) -> None:
-    """List the runs of the store."""
+    """List the runs of the store. Status 4 if one was signed with a key that is not at hand."""
     runs = store.list()
     if as_json:
         print_json(runs)
@@ -36,6 +39,7 @@ def ls(store: Store, as_json: bool) -> None:
         out.print(runs_table(runs, SystemClock().now(), out.width))
     else:
         click.echo("\n".join(runs_lines(runs, SystemClock().now())))
+    sys.exit(CORRUPT if any(run.status == "other key" for run in runs) else 0)
 
 
 @click.command()

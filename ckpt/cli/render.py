@@ -19,6 +19,7 @@ STATUS_STYLES = {
     "preempted": "yellow",
     "crashed": "yellow",
     "damaged": "bold red",
+    "other key": "bold red",
     "empty": "dim",
     "ended": "dim",
 }
@@ -139,7 +140,7 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
     facts += [
         ("attempts", str(summary.attempts)),
         ("checkpoints", str(summary.checkpoints)),
-        ("operations", f"{info.operations} since the last checkpoint"),
+        ("steps", f"{info.operations} recorded since the last checkpoint"),
         ("log ends at", info.log_position),
         ("in the store", size_text(summary.nbytes)),
     ]

@@ -7,6 +7,7 @@ import sys
 import click
 
 from ckpt.cli.common import (
+    CORRUPT,
     PROBLEM,
     address_argument,
     clean_errors,
@@ -28,7 +29,8 @@ from ckpt.store import Store
 @store_options
 @clean_errors
 def verify(store: Store, address: str | None, expect_at_least: str | None, as_json: bool) -> None:
-    """Read and verify every byte that a resume could need, of one run or of all. Status 1 if there is a problem.
+    """Read and verify every byte that a resume could need, of one run or of all. Status 1 if there is a problem, 4 if
+    a run was signed with a key that is not at hand.
 
     A torn end of a log and packs that nothing names are notes: they cost space at most.
     """
@@ -41,6 +43,8 @@ def verify(store: Store, address: str | None, expect_at_least: str | None, as_js
         count = 1 if address is not None else len(store.addresses())
         result = f"{problems} problem{'s' * (problems != 1)}" if problems else "all good"
         click.echo(f"{count} run{'s' * (count != 1)} verified: {result}")
+    if any(finding.other_key for finding in findings):
+        sys.exit(CORRUPT)
     sys.exit(PROBLEM if problems else 0)
 
 

@@ -96,6 +96,16 @@ def path_text(nodes: list[PathNode]) -> str:
     return " > ".join(parts) or "start"
 
 
+def resumed_text(nodes: list[PathNode]) -> str:
+    """``with epoch 3/5 > item 41/100 done``, for an index counts finished items; ``at start`` where no loop goes on."""
+    last, below = None, nodes
+    while below:
+        last = below[-1]
+        below = last.children
+    counts = last is not None and last.kind == "loop" and last.status not in OVER
+    return f"with {path_text(nodes)} done" if counts else f"at {path_text(nodes)}"
+
+
 def ends_block(path: list[PathNode]) -> bool:
     """Whether the resume point is the end of a ``with ckpt.open`` block."""
     return bool(path) and path[-1].kind == END

@@ -124,6 +124,10 @@ class Attempt:
         else:
             head = self.services.status_head("failed", f"{type(error).__name__}: {error}"[:500])
         self.services.log.append(Kind.STATUS, {**head, **self.run.cost_head()}, durable=True)
+        # Not after an interrupt or an exit, which is no mistake of the code; and not by an attempt that was overtaken.
+        if isinstance(error, Exception) and self.services.saved_at:
+            saved = self.services.saved_at
+            events.say(f"{self.plan.names.address}: failed; saved at {saved}: mend it and start it again")
 
 
 @dataclass(frozen=True, slots=True)

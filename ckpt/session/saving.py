@@ -193,6 +193,7 @@ class Saving:
     # -- called in the background ---------------------------------------------------------------------------
 
     def _committed(self, request: Request, lsn: int, packs: frozenset[str], cost_s: float) -> None:
+        self._services.note_saved(request.head)
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops

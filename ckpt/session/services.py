@@ -11,7 +11,7 @@ from ckpt.capture.state import Captured
 from ckpt.checkpointer import Kept
 from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
-from ckpt.format.path import path_text
+from ckpt.format.path import OVER, path_text, resumed_text
 from ckpt.lease import HeldLease
 from ckpt.log import LogWriter
 from ckpt.protocols import Clock, Storage
@@ -55,11 +55,23 @@ class Services:
     remade_types: tuple[type, ...] = ()
     _captured: dict[str, Any] = field(default_factory=dict)
     _kept: dict[int, Kept] = field(default_factory=dict)
+    _newest: Mapping[str, Any] | None = None
 
     @property
     def last_number(self) -> int:
         """The number of the newest checkpoint so far."""
         return int(self.resume.head["number"]) if self.resume is not None else 0
+
+    @property
+    def saved_at(self) -> str:
+        """The position of the newest durable checkpoint (``i 68/100``); empty if that is where the run began."""
+        head = self._newest or (self.resume.head if self.resume is not None else {"path": []})
+        beyond = any(node["kind"] != "loop" or node["index"] or node["status"] in OVER for node in head["path"])
+        return str(head["where"]) if beyond else ""
+
+    def note_saved(self, head: Mapping[str, Any]) -> None:
+        """A checkpoint with this head is durable."""
+        self._newest = head
 
     def recovered_results(self) -> dict[bytes, bytes]:
         """Results that re-execution may ask for: retained by the checkpoint, then recorded since, the latest winning."""
@@ -113,7 +125,7 @@ class Services:
         age = events.span_text(max(0.0, self.clock.now() - float(self.resume.head["when"])))
         where = path_text(self.resume.path)
         events.say(
-            f"{self.names.address}: resumed at {where} (checkpoint {self.resume.head['number']}, taken {age} ago; "
-            f"attempt {self.log.epoch})"
+            f"{self.names.address}: resumed {resumed_text(self.resume.path)} "
+            f"(checkpoint {self.resume.head['number']}, taken {age} ago; attempt {self.log.epoch})"
         )
         events.emit("resumed", address=self.names.address, where=where, attempt=self.log.epoch)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt.errors import IntegrityError, OptionError, RunNotFoundError
+from ckpt.errors import IntegrityError, OptionError, RunNotFoundError, UntrustedError
 from ckpt.format.names import RunNames, is_run_id, parse_job
 from ckpt.host import SystemClock
 from ckpt.log import read_log
@@ -60,7 +60,8 @@ class Store:
     ``key`` (default ``CKPT_KEY``): its text, several (the first signs, all verify), or the path of a file with them.
     ``unsigned``: use a shared store without a key, and be warned each time. ``encrypt`` (default ``CKPT_ENCRYPT``): a
     store that is made is encrypted, and one that is not is refused. Jobs take a Store as their ``store``. An *address* is
-    ``job/run_id``, or a unique beginning of one or of a run id, or the name of a job that has one run.
+    ``job/run_id``, or a unique beginning of one or of a run id, or the name of a job that has one run. A job
+    ``module.function`` may be called ``function`` in it.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Store:
     def list(self) -> builtins.list[RunSummary]:
         """All runs, sorted by address. Of each only the newest segments are read and verified.
 
-        A run that cannot be trusted or read is listed as damaged.
+        A run that cannot be read is listed as damaged, one that this reader's keys did not sign with status "other key".
         """
         runs = (self._summary(names, keys) for names, keys in self._all_keys())
         return sorted(runs, key=lambda run: run.address)
@@ -138,24 +139,36 @@ class Store:
         try:
             return summarize(self._root, names, keys)
         except IntegrityError as error:
-            return RunSummary(names.address, "damaged", 0, 0, 0, None, error.what)
+            status: Status = "other key" if isinstance(error, UntrustedError) else "damaged"
+            return RunSummary(names.address, status, 0, 0, 0, None, error.what)
 
     def find(self, address: str) -> str:
         """The whole address that ``address`` stands for. RunNotFoundError with the candidates if there is not one."""
         every = [*self._all_names()]
-        exact = [names for names in every if address in (names.address, names.run_id)]
-        beginning = [names for names in every if names.address.startswith(address) or names.run_id.startswith(address)]
-        job = [names for names in every if names.job == address]
-        for found in (exact, job, beginning):
-            if len(found) == 1:
-                return found[0].address
-        candidates = exact or job or beginning
+        fitting = [
+            [names for names in every if address in (names.address, names.run_id)],
+            [names for names in every if names.job == address],
+            [names for names in every if address in (_function(names), f"{_function(names)}/{names.run_id}")],
+            [names for names in every if any(text.startswith(address) for text in _spellings(names))],
+        ]
+        candidates = next(filter(None, fitting), [])
+        if len(candidates) == 1:
+            return candidates[0].address
         if candidates:
-            raise RunNotFoundError(
-                f"{len(candidates)} runs fit{_listed(candidates)}", where=address, fix="give more of it"
-            )
-        shown = f"; there are{_listed(every)}" if every else "; the store has no runs"
+            candidates.sort(key=lambda names: names.address)
+            lines = [*self._candidate_lines(candidates[:SHOWN_CANDIDATES])]
+            what = f"{len(candidates)} runs fit{_listed(lines, len(candidates))}"
+            raise RunNotFoundError(what, where=address, fix="give more of it")
+        addresses = sorted(names.address for names in every)
+        shown = f"; there are{_listed(addresses, len(every))}" if every else "; the store has no runs"
         raise RunNotFoundError(f"no such run in {self.url}{shown}", where=address, fix="see `ckpt ls`")
+
+    def _candidate_lines(self, candidates: builtins.list[RunNames]) -> Iterator[str]:
+        """What tells runs with similar addresses apart: how they are, and what they were called with."""
+        runs = [self._summary(names, self._root.storage.list(names.prefix)) for names in candidates]
+        wide = max(len(run.address) for run in runs)
+        for run in runs:
+            yield f"{run.address:<{wide}}  {run.status:<9}  {run.arguments}".rstrip()
 
     def _find(self, address: str) -> RunNames:
         return RunNames.parse(self.find(address))
@@ -240,11 +253,21 @@ class Store:
 
 
 def _unreadable(names: RunNames, error: IntegrityError) -> Finding:
-    return Finding(names.address, error.where or names.prefix, 0, error.what, True)
+    other_key = isinstance(error, UntrustedError)
+    return Finding(names.address, error.where or names.prefix, 0, error.what, True, other_key)
 
 
-def _listed(every: list[RunNames]) -> str:
-    """The first addresses, each on a line of its own."""
-    lines = sorted(names.address for names in every)
-    more = f"\n  ... and {len(lines) - SHOWN_CANDIDATES} more" if len(lines) > SHOWN_CANDIDATES else ""
+def _function(names: RunNames) -> str:
+    """The job's name without its module."""
+    return names.job.rpartition(".")[2]
+
+
+def _spellings(names: RunNames) -> tuple[str, ...]:
+    """What a short form of the run's address is a beginning of."""
+    return names.address, names.run_id, f"{_function(names)}/{names.run_id}"
+
+
+def _listed(lines: list[str], count: int) -> str:
+    """The first of ``count`` lines, each on a line of its own."""
+    more = f"\n  ... and {count - SHOWN_CANDIDATES} more" if count > SHOWN_CANDIDATES else ""
     return ":\n  " + "\n  ".join(lines[:SHOWN_CANDIDATES]) + more

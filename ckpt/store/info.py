@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Status = Literal["running", "finished", "failed", "preempted", "crashed", "damaged", "empty", "ended"]
+Status = Literal["running", "finished", "failed", "preempted", "crashed", "damaged", "other key", "empty", "ended"]
 """``crashed``: an attempt ended without a word and is not alive. ``damaged``: the log does not verify.
+``other key``: it cannot be verified, because it was signed with a key that this reader does not have.
 ``empty``: no attempt is recorded; what a removal that was interrupted leaves, or a start that was. ``ended``: an early
 attempt of which the log no longer says how it ended."""
 
@@ -76,7 +77,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of ``ckpt ls``. ``attempts`` and ``checkpoints`` count from the run's beginning."""
+    """One line of ``ckpt ls``. ``attempts`` and ``checkpoints`` count from the run's beginning.
+
+    ``position`` is that of the newest checkpoint, and "done" for a finished run.
+    """
 
     address: str
     status: Status
@@ -85,6 +89,7 @@ class RunSummary:
     nbytes: int
     last_activity: float | None
     position: str
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +159,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What ``verify`` found in ``path`` at byte ``offset``. A note (not ``serious``) needs no one to act."""
+    """What ``verify`` found in ``path`` at byte ``offset``. A note (not ``serious``) needs no one to act.
+
+    ``other_key``: the bytes were not looked at further, for they were signed with a key that this reader does not have.
+    """
 
     address: str
     path: str
     offset: int
     what: str
     serious: bool
+    other_key: bool = False

@@ -103,7 +103,8 @@ def _summary(names: RunNames, stored: Stored, records: list[Record], story: Stor
         checkpoints=checkpoints[-1].head["number"] if checkpoints else 0,
         nbytes=stored.nbytes,
         last_activity=max(moments, default=None),
-        position=_position(checkpoints[-1].head) if checkpoints else "",
+        position="done" if status == "finished" else _position(checkpoints[-1].head) if checkpoints else "",
+        arguments=str(starts[-1].head.get("arguments", "")) if starts else "",
     )
 
 
@@ -144,9 +145,10 @@ def describe(
     settled = last is not None and (last is story.finish or bool(starts and starts[-1].epoch == last.epoch))
     alive = _alive_now(root, names, story)
     status = "damaged" if damages else _run_status(story, alive)
+    summary = _summary(names, stored_keys(root, names), records, story, status)
     return RunInfo(
-        summary=_summary(names, stored_keys(root, names), records, story, status),
-        arguments=str(starts[-1].head.get("arguments", "")) if starts else "",
+        summary=summary,
+        arguments=summary.arguments,
         alive=alive,
         attempts=(
             *_early_attempts(records, starts),

@@ -75,7 +75,8 @@ def _verify_snapshot(root: StoreRoot, names: RunNames, ref: SnapshotRef, record:
     except CorruptionError as error:
         return [_problem(names, error.path, error.offset, f"{error.what} (needed by record {lsn_text(record.lsn)})")]
     except UntrustedError as error:
-        return [_problem(names, error.where, 0, f"{error.what} (needed by record {lsn_text(record.lsn)})")]
+        what = f"{error.what} (needed by record {lsn_text(record.lsn)})"
+        return [Finding(names.address, error.where, 0, what, serious=True, other_key=True)]
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,21 @@ def test_resumed_run_says_from_where_in_one_line(fork_host: ForkHost, scratch: P
     assert len(attempt.err.strip().splitlines()) == 1, attempt.err
     assert "resum" in attempt.err
     assert "two_loops/" in attempt.err, "the run's address"
-    assert "3" in attempt.err or "2" in attempt.err, "the position"
+    assert re.search(r": resumed with \w+ \d+/\d+ done \(checkpoint", attempt.err), attempt.err
+
+
+def test_failed_run_says_that_it_is_saved_and_how_to_go_on(fork_host: ForkHost, scratch: Path) -> None:
+    attempt = Form(fork_host, "fails_at_six", scratch).run(**EVERY)
+    said = [line for line in attempt.err.splitlines() if line.startswith("ckpt: ")]
+    (line,) = said
+    assert re.fullmatch(r"ckpt: \S+/\w+: failed; saved at i 6/10: mend it and start it again", line), line
+    assert "ValueError: item 6" in attempt.err
+
+
+def test_a_run_that_failed_at_once_claims_to_have_saved_nothing(fork_host: ForkHost, scratch: Path) -> None:
+    attempt = Form(fork_host, "fails_at_its_first_item", scratch).run(**EVERY)
+    assert "ValueError: item 0" in attempt.err
+    assert "saved at" not in attempt.err
 
 
 def test_finished_run_says_so_and_how_to_run_afresh(fork_host: ForkHost, scratch: Path) -> None:

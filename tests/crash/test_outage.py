@@ -83,7 +83,7 @@ def test_computing_goes_on_and_checkpoints_wait_and_say_so_once(place: Place) ->
     before = place.lines("executed.txt")[-1]
     place.proxy.cut_connections()
     again, more = place.start("3000", patience_s=20), list[str]()
-    read_until(again, "resumed at", more)
+    read_until(again, "resumed with", more)
     read_until(again, "AT ", more)
     first = int(more[-1].split()[1])
     assert at < first <= before + 1, "the checkpoint after the outage is the one that counts"

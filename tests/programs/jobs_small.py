@@ -32,6 +32,27 @@ def small_state() -> object:
 
 
 @ckpt.job
+def failing(n: int, bad: int) -> int:
+    total = 0
+    for i in ckpt.loop(range(n)):
+        tick()
+        if i == bad:
+            raise ValueError(f"item {i}")
+        total += i
+    return total
+
+
+@form
+def fails_at_six() -> object:
+    return failing(10, 6)
+
+
+@form
+def fails_at_its_first_item() -> object:
+    return failing(10, 0)
+
+
+@ckpt.job
 def packed(n: int) -> Any:
     """State too large for the log: it lies in packs."""
     grid = np.random.default_rng(1).integers(0, 255, 100_000, dtype=np.uint8)

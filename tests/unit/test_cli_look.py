@@ -55,7 +55,7 @@ def test_moments_are_given_in_their_largest_unit(seconds: float | None, text: st
 
 
 def test_ls_in_a_pipe_lines_its_columns_up(store: Path, call: Callable[..., Result]) -> None:
-    make_run(store, "a_rather_long_name", "aaaa")
+    make_run(store, "a_rather_long_name", "aaaa", status=None)
     make_run(store, "sim", "bbbb", status="failed")
     heading, *rows = call("ls").output.splitlines()
     assert len({row.index("t 4/9") for row in rows} | {heading.index("position")}) == 1
@@ -87,6 +87,21 @@ def test_the_store_comes_from_the_environment_or_the_working_folder(
     assert "named/aaaa" in CliRunner().invoke(cli, ["ls"], env={"CKPT_STORE": str(store)}).output
 
 
+def test_a_wrong_key_is_told_from_damage_and_ends_ls_and_verify_with_status_4(
+    store: Path, call: Callable[..., Result]
+) -> None:
+    make_run(store)
+    wrong = {"CKPT_KEY": "ab" * 32}
+    listed, verified = call("ls", env=wrong), call("verify", env=wrong)
+    assert (listed.exit_code, verified.exit_code) == (4, 4)
+    (line,) = listed.output.splitlines()[1:]
+    assert line.startswith("sim/aaaa  other key  the segment was signed with the key ")
+    assert "1 run verified: 1 problem" in verified.output
+    (run,) = json.loads(call("ls", "--json", env=wrong).output)
+    assert run["status"] == "other key"
+    assert (call("ls").exit_code, call("verify").exit_code) == (0, 0)
+
+
 def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, call: Callable[..., Result]) -> None:
     make_run(store, status=None)
     writing = Writing.start(store)
@@ -104,6 +119,7 @@ def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, cal
         "sim.log",
         "made again",
         "97.7 KiB",
+        "0 recorded since the last checkpoint",
         "started again",
     ]:
         assert words in text, words

@@ -61,5 +61,5 @@ def test_a_golden_run_ends_with_its_result(golden: Path, tmp_path: Path, fork_ho
     attempt = Form(fork_host, expected["form"], tmp_path).run()
     assert attempt.status == 0, attempt.err
     assert attempt.result == expected["result"]
-    said = "finished earlier" if expected["finished"] else "resumed at"
+    said = "finished earlier" if expected["finished"] else "resumed "
     assert said in attempt.err, attempt.err

@@ -40,7 +40,8 @@ def test_a_run_that_ended_is_listed_as_it_ended(url: Path, status: str | None) -
     make_run(url, status=status)
     (run,) = Store(url).list()
     assert run.status == (status or "crashed")
-    assert (run.address, run.attempts, run.checkpoints, run.position) == ("sim/aaaa", 1, 2, "t 4/9")
+    position = "done" if status == "finished" else "t 4/9"
+    assert (run.address, run.attempts, run.checkpoints, run.position) == ("sim/aaaa", 1, 2, position)
     assert run.nbytes == sum(len(data) for name, data in content(url).items() if name.startswith("sim/"))
 
 
@@ -122,13 +123,13 @@ def test_a_torn_end_is_no_damage(url: Path) -> None:
     assert (info.damages, len(info.torn)) == ((), 1)
 
 
-def test_a_run_of_another_store_is_listed_as_damaged_and_not_opened(url: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_store_is_listed_as_untrusted_and_not_opened(url: Path, tmp_path: Path) -> None:
     make_run(url)
     make_run(tmp_path / "other", job="theirs")
     (tmp_path / "other" / "theirs").rename(url / "theirs")
     assert [(run.address, run.status) for run in Store(url).list()] == [
         ("sim/aaaa", "finished"),
-        ("theirs/aaaa", "damaged"),
+        ("theirs/aaaa", "other key"),
     ]
     with pytest.raises(UntrustedError):
         Store(url).open("theirs")
@@ -156,6 +157,30 @@ def test_addresses_may_be_shortened_as_long_as_one_run_fits(url: Path) -> None:
         store.find("ab")
     with pytest.raises(RunNotFoundError, match=r"(?s)no such run.*simulate/ffff"):
         store.find("nothing")
+
+
+def test_an_address_need_not_name_the_module(url: Path) -> None:
+    for job, run_id in [("sim.simulate", "776d"), ("sim.simulated", "88aa"), ("etl.load", "11aa"), ("web.load", "22bb")]:
+        make_run(url, job, run_id)
+    store = Store(url)
+    for address, whole in [
+        ("simulate", "sim.simulate/776d"),
+        ("simulate/77", "sim.simulate/776d"),
+        ("simulated/88aa", "sim.simulated/88aa"),
+        ("load/2", "web.load/22bb"),
+    ]:
+        assert store.find(address) == whole
+    with pytest.raises(RunNotFoundError, match=r"(?s)2 runs fit.*etl\.load/11aa.*web\.load/22bb") as caught:
+        store.find("load")
+    assert "simulate" not in str(caught.value)
+
+
+def test_runs_that_an_address_fits_are_told_apart_by_status_and_arguments(url: Path) -> None:
+    make_run(url, "sim", "aaaa")
+    Writing.start(url, "sim", "bbbb", arguments="steps=7").end("failed")
+    with pytest.raises(RunNotFoundError) as caught:
+        Store(url).find("sim")
+    assert "sim/aaaa  finished   steps=9\n  sim/bbbb  failed     steps=7" in str(caught.value)
 
 
 def test_a_whole_name_wins_over_a_longer_one(url: Path) -> None:
