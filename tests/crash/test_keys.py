@@ -151,11 +151,11 @@ def test_reordered_spliced_and_replayed_records_are_refused(name: str, fork_host
 def test_encrypted_run_leaves_nothing_in_clear_and_resumes_by_itself(scratch: Path) -> None:
     plain = script(scratch / "plain").run(CKPT_DISABLE="1").result
     clear = script(scratch / "clear")
-    assert clear.run(Kill(tick=3)).killed
+    assert clear.run(Kill(tick=3), **damage.EVERY).killed
     seen = b"".join(contents(clear.store).values())
     assert all(mark in seen for mark in MARKS if mark != b"work.<"), "these marks would not be missed"
     job = script(scratch / "run")
-    assert job.run(Kill(tick=3), CKPT_ENCRYPT="1").killed
+    assert job.run(Kill(tick=3), CKPT_ENCRYPT="1", **damage.EVERY).killed
     files = contents(job.store)
     for name, data in files.items():
         assert not [mark for mark in MARKS if mark in data], name
