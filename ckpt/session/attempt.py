@@ -153,10 +153,12 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
+        finished = None
         if view is not None:
             view.expect(plan.options.expect_at_least, plan.names)
-            _check_arguments(plan, view)
-        finished = _finished(plan, root, view)
+            history = history_of(view.records)
+            _check_arguments(plan, view, history)
+            finished = _finished(plan, root, view, history)
         if finished is None:
             return _open(plan, root, lease, holder, view)
     except BaseException:
@@ -166,14 +168,13 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     return finished
 
 
-def _check_arguments(plan: Plan, view: LogView) -> None:
+def _check_arguments(plan: Plan, view: LogView, history: History) -> None:
     """ArgumentsChangedError if what counts of the log was begun with other arguments.
 
     The earliest record that names arguments decides: the FENCE of an attempt that died before it could start the run
     afresh, with new arguments, comes behind it.
     """
-    began_lsn = history_of(view.records).began_lsn
-    heads = (record.head for record in view.records if record.lsn >= began_lsn)
+    heads = (record.head for record in view.records if record.lsn >= history.began_lsn)
     first = next((head for head in heads if head.get("argument_digests")), None)
     before = first["argument_digests"] if first is not None else {}
     changed = [name for name, digest in plan.argument_digests.items() if before.get(name, digest) != digest]
@@ -188,9 +189,9 @@ def _check_arguments(plan: Plan, view: LogView) -> None:
     )
 
 
-def _finished(plan: Plan, root: StoreRoot, view: LogView | None) -> Finished | None:
+def _finished(plan: Plan, root: StoreRoot, view: LogView, history: History) -> Finished | None:
     """The recorded result of a job that is over. A ``with`` block is entered again, with its last state."""
-    record = None if view is None else result_record(view, history_of(view.records), plan.names)
+    record = result_record(view, history, plan.names)
     if record is None:
         return None
     if _code_asks_for_fresh(plan, record.head, "the run finished", "this is the result of the OLD code"):

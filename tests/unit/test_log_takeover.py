@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -243,11 +244,8 @@ def test_racing_threads_on_a_real_folder_have_one_winner_per_epoch(tmp_path):
         writer.close()
 
 
-@BOTH
-def test_sleeper_whose_slot_was_swept_meanwhile_has_lost(make):
-    storage = make()
-    old, _ = take_over(storage)
-    op(old, 1)
+def overtaken_and_swept(storage: SimObjects, then: Callable[[], None] = lambda: None) -> Callable[[str, str], None]:
+    """Before the first create: a rival takes over, writes on, and sweeps what was there; then ``then``."""
     done = False
 
     def overtake(operation: str, key: str) -> None:
@@ -259,8 +257,17 @@ def test_sleeper_whose_slot_was_swept_meanwhile_has_lost(make):
                 rival.rotate()
                 op(rival, 10 + n)
             rival.trim(rival.position)
+            then()
 
-    storage.before = overtake
+    return overtake
+
+
+@BOTH
+def test_sleeper_whose_slot_was_swept_meanwhile_has_lost(make):
+    storage = make()
+    old, _ = take_over(storage)
+    op(old, 1)
+    storage.before = overtaken_and_swept(storage)
     with pytest.raises(FencedError):
         take_over(storage)
     storage.before = lambda operation, key: None
@@ -271,20 +278,11 @@ def test_sleeper_whose_slot_was_swept_meanwhile_has_lost(make):
 @BOTH
 def test_sleeper_on_an_empty_log_has_lost_its_slot_even_if_the_floor_rots_meanwhile(make):
     storage = make()
-    done = False
 
-    def overtake(operation: str, key: str) -> None:
-        nonlocal done
-        if operation == "create" and not done:
-            done = True
-            rival, _ = take_over(storage)
-            for n in range(4):
-                rival.rotate()
-                op(rival, 10 + n)
-            rival.trim(rival.position)
-            storage.files[NAMES.floor].data[-1] ^= 1
+    def rot() -> None:
+        storage.files[NAMES.floor].data[-1] ^= 1
 
-    storage.before = overtake
+    storage.before = overtaken_and_swept(storage, rot)
     with pytest.raises(FencedError):
         take_over(storage)
 
