@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt import events, host
-from ckpt.errors import CkptError, LogLostError, StorageError
+from ckpt.errors import CkptError, LogLostError, MemoryFullError, StorageError
 from ckpt.format.records import Kind
 from ckpt.log import LogWriter
 from ckpt.protocols import Clock
@@ -118,7 +118,7 @@ class Checkpointer:
     def _serve(self, request: Request) -> None:
         number = request.head["number"]
         try:
-            lsn, packs, cost_s = self._commit(request)
+            lsn, packs, cost_s = self._commit_within_memory(request)
         except StorageError as error:
             self._give_up(request, error)
             if not self._in_trouble and not isinstance(error, LogLostError):
@@ -144,6 +144,13 @@ class Checkpointer:
     def _give_up(self, request: Request, error: CkptError) -> None:
         request.error = error
         self._failed(error)
+
+    def _commit_within_memory(self, request: Request) -> tuple[int, frozenset[str], float]:
+        try:
+            return self._commit(request)
+        except MemoryError as error:
+            fix = "give the job more memory, or keep less in its variables"
+            raise MemoryFullError("no memory left to write the copy of the state", fix=fix) from error
 
     def _commit(self, request: Request) -> tuple[int, frozenset[str], float]:
         """Make the request durable: (LSN of its record, the packs that it names, seconds that it cost)."""

@@ -19,6 +19,7 @@
     │   ├── MissingKeyError         a key that should be there is not
     │   │   └── LogLostError        the log was deleted while an attempt was writing it
     │   ├── StorageFullError        no space left
+    │   ├── MemoryFullError         no memory left for the copy of the state that is to be stored
     │   └── UnsupportedStorageError the storage lacks an operation that safety depends on
     └── IntegrityError              do not trust what is stored
         ├── CorruptionError         bytes that do not verify; has path and offset
@@ -141,6 +142,10 @@ class LogLostError(MissingKeyError):
 
 class StorageFullError(StorageError):
     """No space (or quota) left in the storage."""
+
+
+class MemoryFullError(StorageError):
+    """No memory left to copy the job's state into. The state is untouched; earlier checkpoints are as they were."""
 
 
 class UnsupportedStorageError(StorageError):

@@ -83,10 +83,12 @@ def result_record(view: LogView, history: History, names: RunNames) -> Record | 
     return history.finished
 
 
-def find_resume_point(view: LogView, history: History, names: RunNames, read: ReadSnapshot) -> ResumePoint | None:
+def find_resume_point(
+    view: LogView, history: History, names: RunNames, read: ReadSnapshot, *, tell: Callable[[str], None] = events.say
+) -> ResumePoint | None:  # fmt: skip
     """The resume point, or None for a run that has to begin at its beginning (``history.operations`` then all count).
 
-    CorruptionError when what is damaged or missing cannot be made up for.
+    CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
     problem: Exception | None = None
     for record in reversed(history.checkpoints):
@@ -97,7 +99,7 @@ def find_resume_point(view: LogView, history: History, names: RunNames, read: Re
         try:
             point = open_checkpoint(record, read)
         except (IntegrityError, MissingKeyError) as error:
-            events.say(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
+            tell(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
             problem = problem or error
             continue
         point.operations = _results_since(history.operations, covers)

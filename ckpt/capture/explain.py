@@ -74,6 +74,8 @@ class _Search:
         self._left -= 1
         try:
             self._try(value)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - user code pickles itself; whatever it raises is the answer
             return error
         return None

@@ -61,6 +61,8 @@ class StateCapture:
         scene = self._scene(chain, extras, held)
         try:
             return self._capture(scene, extras)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a class raises when pickled becomes a named refusal
             failure = error
         if self._switch_to_in_place(scene):
@@ -199,6 +201,8 @@ class StateCapture:
     def _fails(self, value: Any, scene: Scene) -> bool:
         try:
             self._graph.dump(value, scene)
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001 - whatever a class raises when pickled
             return True
         return False

@@ -106,6 +106,8 @@ def to_bytes(value: object) -> bytes:
     """One value by itself. UncapturableError if it cannot be pickled, not even by cloudpickle."""
     try:
         return pickle.dumps(value, protocol=5)
+    except MemoryError:
+        raise
     except Exception as first:  # noqa: BLE001 - whatever a class raises here becomes a named refusal
         import cloudpickle
 

@@ -112,6 +112,10 @@ def _attempt(
     attempt: Attempt, function: Callable[..., Any], arguments: Arguments, outside: list[tuple[str, Any]]
 ) -> Any:
     with attempt.running() as run:
+        if attempt.is_named_by_arguments and run.attempt == 1:
+            from ckpt.jobs.unfinished import say_unfinished  # only where a run is new
+
+            say_unfinished(attempt.root, attempt.plan.names, attempt.plan.arguments)
         for name, value in outside:
             run.add_visible(name, value)
         run.begin()

@@ -39,6 +39,7 @@ from ckpt.session.signals import StopSignals
 from ckpt.settings import Environment, Options
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
+from ckpt.storage import is_in_process
 from ckpt.triggers import parse
 
 MAX_ATTEMPTS_LISTED = 20
@@ -71,6 +72,12 @@ class Attempt:
     services: Services
     run: Run
     signals: StopSignals
+    root: StoreRoot
+
+    @property
+    def is_named_by_arguments(self) -> bool:
+        """Whether other arguments would have been another run."""
+        return not self.plan.options.run_id and not isinstance(self.plan.options.key, str)
 
     @contextmanager
     def running(self) -> Iterator[Run]:
@@ -212,7 +219,10 @@ def _open_store(plan: Plan) -> StoreRoot:
     store, environment = plan.options.store, plan.environment
     if isinstance(store, OpensRoot):
         return store.open_root(create=True)
-    return StoreRoot.open(store, key=environment.key, encrypt=environment.encrypt, create=True)
+    root = StoreRoot.open(store, key=environment.key, encrypt=environment.encrypt, create=True)
+    if is_in_process(root.storage):
+        events.say(f"{plan.names.address}: a memory:// store is gone when this process ends: for trying things out only")
+    return root
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
@@ -226,7 +236,7 @@ def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: L
     except BaseException:
         _let_go(log)
         raise
-    return Attempt(plan, services, run, StopSignals(run.stop))
+    return Attempt(plan, services, run, StopSignals(run.stop), root)
 
 
 def _let_go(log: LogWriter) -> None:

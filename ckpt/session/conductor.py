@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ckpt.checkpointer import Kept
+from ckpt.errors import MemoryFullError
 from ckpt.session.node import Node
 
 
@@ -44,6 +45,9 @@ class Conductor(Protocol):
 
     def count(self, node: Node) -> None:
         """``node`` has passed iterations that may have to be counted."""
+
+    def short_of_memory(self, error: MemoryFullError) -> None:
+        """A state could not be copied, and the run goes on without."""
 
     def postpone(self, error: Exception) -> None:
         """Raise ``error`` at the next safe point that can raise."""

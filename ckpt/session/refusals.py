@@ -1,13 +1,42 @@
-"""What only shows while loops run, and cannot be resumed exactly: refused, with the fix."""
+"""What only shows while loops run, and cannot be resumed exactly: refused, with the fix. Also ways back that went wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt.errors import UnsupportedCodeError
+from ckpt.errors import ReplayDivergedError, UnsupportedCodeError
+from ckpt.format.path import PathNode
 from ckpt.session.node import Node
 from ckpt.session.sources import works_on
+
+_DIVERGED_FIX = "the code before the loop must take the same way: record what differs with ckpt.step(...), or fresh=True"
+
+
+def other_loop(saved: PathNode, node: Node, where: str) -> ReplayDivergedError:
+    """Where the loop ``saved`` was to be reached, the one at ``node`` was."""
+    return ReplayDivergedError(
+        f"the resume point lies in loop {saved.site} (for {saved.label}, line {saved.line}), "
+        f"but {node.site} (for {node.label}) was reached instead",
+        where=where,
+        fix=_DIVERGED_FIX,
+    )
+
+
+def not_reached(missed: PathNode, node: Node) -> ReplayDivergedError:
+    """The iteration of ``node`` in which ``missed`` was entered the first time went by without it."""
+    return ReplayDivergedError(
+        f"the resume point lies in loop {missed.site} (line {missed.line}), which iteration {node.plan_index} of "
+        f"{node.site} did not reach",
+        where=f"line {node.line}",
+        fix=_DIVERGED_FIX,
+    )
+
+
+def ended_early(missed: PathNode | None) -> ReplayDivergedError:
+    """The job returned on the way back, before it came to ``missed``."""
+    where = f" in loop {missed.site}" if missed is not None else ""
+    return ReplayDivergedError(f"the job ended before it reached its resume point{where}", fix=_DIVERGED_FIX)
 
 
 def left_open(inner: Node, outer: Node) -> UnsupportedCodeError:

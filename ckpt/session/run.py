@@ -18,7 +18,7 @@ from ckpt.capture.randomness import write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept, Request
-from ckpt.errors import OptionError, Preempted, StorageError
+from ckpt.errors import MemoryFullError, OptionError, Preempted, StorageError
 from ckpt.format.path import END, without_loops
 from ckpt.format.records import Kind, lsn_text
 from ckpt.session import current, namespace
@@ -28,7 +28,7 @@ from ckpt.session.node import Node
 from ckpt.session.operations import Operations, make_spec
 from ckpt.session.pacing import Pacing
 from ckpt.session.pulse import Position, led_to, reached
-from ckpt.session.saving import Saving
+from ckpt.session.saving import Saving, memory_checked
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded
 from ckpt.session.track import Track
@@ -161,7 +161,8 @@ class Run:
         """Read and stage the state at ``node``. The job stands still for this and nothing else."""
         began = self.now()
         chain = self.track.chain(frame)
-        captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
+        with memory_checked():
+            captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
         self._services.note_captured(captured)
         cost = self.now() - began
@@ -211,12 +212,24 @@ class Run:
         if pulse:
             self._pulse()
         if self._saving.is_wanted(self.track.active, node, now):
-            self.track.rebase(node, frame)
-            self._saving.submit(self._pacing.taken(), self.track.root, now)
+            self._take(node, frame, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:
             self.track.rebase(node, frame)  # a block is entered again when it is over: its loops must not be
         elif kind != "entry" and (node.children or kind != "iteration") and self._pacing.worth_keeping(now - node.base_s):
+            self.track.rebase_if_possible(node, frame)
+
+    def _take(self, node: Node, frame: types.FrameType | None, began_s: float) -> None:
+        if self._pacing.is_first:  # what cannot be saved at all is an error now, and not in the third hour
             self.track.rebase(node, frame)
+        elif not self.track.rebase_if_possible(node, frame):
+            return
+        try:
+            self._saving.submit(self._pacing.taken(), self.track.root, began_s)
+        except MemoryFullError as error:
+            self.short_of_memory(error)
+
+    def short_of_memory(self, error: MemoryFullError) -> None:
+        self._saving.put_off(error)
 
     def _drain(self) -> bool:
         """Take what has been put into ``attention``; True if a sign of life is due."""
@@ -252,8 +265,8 @@ class Run:
     def _preempt(self, node: Node, frame: types.FrameType | None) -> None:
         self._saving.wait_idle()
         began = self.now()
-        self.track.rebase(node, frame)
         try:
+            self.track.rebase(node, frame)
             self._saving.submit_and_wait("signal", self.track.root, began)
         except StorageError as error:
             events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
@@ -329,24 +342,10 @@ class Run:
             events.say(f"the result cannot be recorded, a later call runs the end again: {error}")
             return
         try:
-            self._record_result(kept, type(result).__qualname__)
+            self._saving.record_result(kept, {"result_type": type(result).__qualname__, **self.cost_head()})
         except StorageError as error:
             # The caller has waited for hours: the result is theirs, recorded or not.
             events.say(f"the result could not be recorded, a later call runs the end again: {error}")
-
-    def _record_result(self, kept: Kept, type_name: str) -> None:
-        assert kept.staged is not None
-        ref = self._services.snapshots.write(kept.staged)
-        kept.staged.release()
-        head = {
-            **self._services.status_head("finished"),
-            "result_type": type_name,
-            "result_bytes": kept.nbytes,
-            **self.cost_head(),
-        }
-        # Commit point of the run: from here on it returns its recorded result.
-        lsn = self._services.log.append(Kind.STATUS, head, [ref.encode()], durable=True)
-        self._services.retention.finished(lsn, ref.packs)
 
     def finish_block(self) -> None:
         """The ``with`` block ended: its last state is the result."""

@@ -6,15 +6,17 @@ Owns the background threads: the checkpointer, which writes, and the ticker, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt import events
 from ckpt.capture.state import Captured
 from ckpt.checkpointer import Checkpointer, Kept, Request
-from ckpt.errors import CkptError, LogLostError, StorageError
+from ckpt.errors import CkptError, LogLostError, MemoryFullError, StorageError
 from ckpt.format.path import path_text, path_to_json
+from ckpt.format.records import Kind
 from ckpt.session.node import Node, freeze
 from ckpt.session.pacing import Pacing
 from ckpt.session.services import Services
@@ -30,9 +32,20 @@ BUSY_S = 0.02
 RENEW_S = 5.0
 """How often the lease says that this process lives."""
 
-
 STARVED_S = 60.0
 """A resume that has to run this much again for want of a marked outer loop is worth a word."""
+
+
+@contextmanager
+def memory_checked() -> Iterator[None]:
+    """A block that reads or copies a state: MemoryFullError where it runs out of memory."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryFullError(
+            f"no memory left for a copy of the job's state ({error or 'MemoryError'})",
+            fix="give the job more memory, about as much again as its variables take, or keep less in them",
+        ) from error
 
 
 @dataclass(slots=True)
@@ -70,7 +83,7 @@ class Saving:
         self._services, self._pacing, self._recorded, self._attention = services, pacing, recorded, attention
         self._postpone, self._beat = postpone, beat
         self._number = services.last_number
-        self._starved = self._flush_failed = False
+        self._starved = self._flush_failed = self._put_off = False
         self._retry_at_s = -math.inf
         self.totals = Totals()
         self.entry: Kept | None = None
@@ -106,7 +119,8 @@ class Saving:
 
     def stage(self, captured: Captured) -> Kept:
         """Copy a state; on return nothing of the job's memory is referred to."""
-        staged = self._services.stager.stage(captured.skeleton, captured.buffers)
+        with memory_checked():
+            staged = self._services.stager.stage(captured.skeleton, captured.buffers)
         captured.buffers.clear()
         return Kept(staged, None, staged.nbytes)
 
@@ -117,8 +131,9 @@ class Saving:
         assert self.entry is not None
         states = [self.entry]
         path = freeze(root.children, states)
-        index, *recorded = encode_results(self._recorded.snapshot(root))
-        results = self._services.stager.stage(index, recorded)
+        with memory_checked():
+            index, *recorded = encode_results(self._recorded.snapshot(root))
+            results = self._services.stager.stage(index, recorded)
         self._number += 1
         now = self._services.clock.monotonic()
         head = {
@@ -145,6 +160,16 @@ class Saving:
         request.done.wait()
         if request.error is not None:
             raise request.error
+
+    def record_result(self, kept: Kept, head: dict[str, Any]) -> None:
+        """The run is over with this result: durable on return. StorageError."""
+        assert kept.staged is not None
+        ref = self._services.snapshots.write(kept.staged)
+        kept.staged.release()
+        whole = {**self._services.status_head("finished"), "result_bytes": kept.nbytes, **head}
+        # Commit point of the run: from here on it returns its recorded result.
+        lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
+        self._services.retention.finished(lsn, ref.packs)
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
         """Whether a checkpoint is to be taken at ``node``. Waits for the one in flight only if another was asked for."""
@@ -185,6 +210,14 @@ class Saving:
         """A checkpoint was due while the one before it was still in flight: a reminder that is used up comes once more."""
         self._ticker.due_at(self._services.clock.monotonic() + BUSY_S)
 
+    def put_off(self, error: MemoryFullError) -> None:
+        """A state could not be copied: earlier checkpoints stay good, and the next one is tried a little later."""
+        if not self._put_off:
+            self._put_off = True
+            events.say(f"a checkpoint could not be taken, the job goes on: {error}")
+        self._retry_at_s = self._services.clock.monotonic() + RETRY_S
+        self._ticker.due_at(self._retry_at_s)
+
     def close(self) -> None:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
@@ -200,6 +233,9 @@ class Saving:
             self._services.trigger.committed(request.iterations, self._services.clock.monotonic(), cost_s)
         self.schedule()
         self._beat(request)
+        if self._put_off:
+            self._put_off = False
+            events.say(f"checkpoint {request.head['number']} is stored again")
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
             self._services.retention.committed(lsn, request.head["covers"], packs)

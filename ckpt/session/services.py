@@ -122,6 +122,8 @@ class Services:
 
     def say_resumed(self) -> None:
         assert self.resume is not None
+        if self.over:
+            return  # it was said to be back when the block was found to be finished
         age = events.span_text(max(0.0, self.clock.now() - float(self.resume.head["when"])))
         where = path_text(self.resume.path)
         events.say(

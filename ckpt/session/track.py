@@ -15,19 +15,17 @@ from ckpt import events
 from ckpt.capture import frames, sites
 from ckpt.capture.sites import LoopSite
 from ckpt.capture.state import Extras, Held, StateCapture
-from ckpt.errors import ReplayDivergedError
+from ckpt.errors import MemoryFullError
 from ckpt.format.path import END, OVER, PathNode
 from ckpt.session.conductor import Conductor, Input
 from ckpt.session.items import check_base, check_item
 from ckpt.session.keyed import KeyedItems
 from ckpt.session.node import Node
-from ckpt.session.refusals import left_open, refuse_entangled
+from ckpt.session.refusals import ended_early, left_open, not_reached, other_loop, refuse_entangled
 from ckpt.session.sources import ConsumedSource, Source, can_travel, consume, source_of
 
 MAX_CHILDREN = 100
 """Entries below one iteration that the path lists at most; see ``Track._bound``."""
-
-_DIVERGED_FIX = "the code before the loop must take the same way: record what differs with ckpt.step(...), or fresh=True"
 
 
 class Track:
@@ -145,7 +143,7 @@ class Track:
         if len(parent.children) <= MAX_CHILDREN:
             return
         if node.collapsible:
-            self.rebase(node, frame)
+            self.rebase_if_possible(node, frame)
         elif not parent.merge_oldest() and not self._warned:
             self._warned = True
             events.say(
@@ -180,12 +178,7 @@ class Track:
 
     def _resume(self, node: Node, saved: PathNode, frame: types.FrameType | None, where: str) -> Iterator[Any]:
         if saved.site != node.site or (saved.label and node.label and saved.label != node.label):
-            raise ReplayDivergedError(
-                f"the resume point lies in loop {saved.site} (for {saved.label}, line {saved.line}), "
-                f"but {node.site} (for {node.label}) was reached instead",
-                where=where,
-                fix=_DIVERGED_FIX,
-            )
+            raise other_loop(saved, node, where)
         self.active[-1].entries = saved.entry + 1
         node.entry, node.arrives, node.rerun_s = saved.entry, saved.arrives, saved.rerun_s
         node.forgot = saved.forgot
@@ -287,13 +280,7 @@ class Track:
     def _replay_iteration(self, node: Node) -> None:
         self._conductor.replaying()
         if node.plan and node.index > node.plan_index:
-            missed = node.plan[0]
-            raise ReplayDivergedError(
-                f"the resume point lies in loop {missed.site} (line {missed.line}), which iteration {node.plan_index} of "
-                f"{node.site} did not reach",
-                where=f"line {node.line}",
-                fix=_DIVERGED_FIX,
-            )
+            raise not_reached(node.plan[0], node)
         node.absorb()
         node.clear_iteration()
         node.iteration_s = self._conductor.now()
@@ -308,6 +295,15 @@ class Track:
         self.active[position - 1].prune(node)
         if old is not None:
             self._conductor.discard(old)
+
+    def rebase_if_possible(self, node: Node, frame: types.FrameType | None) -> bool:
+        """The same, where going on without is exact too: without memory for the copy the path stays as it was."""
+        try:
+            self.rebase(node, frame)
+        except MemoryFullError as error:
+            self._conductor.short_of_memory(error)
+            return False
+        return True
 
     # -- leaving --------------------------------------------------------------------------------------------
 
@@ -375,7 +371,11 @@ class Track:
         if saved is not None:
             self._resume(node, saved, frame, f"line {site.line}")
         elif not self.replaying:
-            self.rebase(node, frame)
+            try:
+                self.rebase(node, frame)
+            except BaseException:
+                parent.children.remove(node)  # whoever catches it goes on as if it had not been asked for
+                raise
         node.status = "exhausted"
         return node
 
@@ -390,8 +390,7 @@ class Track:
     def check_finished(self) -> None:
         """The job returned: it must have passed its resume point."""
         if self.replaying:
-            missed = next((f" in loop {n.plan[0].site}" for n in self.active if n.plan), "")
-            raise ReplayDivergedError(f"the job ended before it reached its resume point{missed}", fix=_DIVERGED_FIX)
+            raise ended_early(next((n.plan[0] for n in self.active if n.plan), None))
 
 
 def _source(node: Node) -> Source:

@@ -189,7 +189,8 @@ def test_verify_ends_with_status_1_only_for_problems(store: Path, call: Callable
     assert result.exit_code == 1
     assert "problem: sim/aaaa/pack/1-0.pack at byte 0: the pack is missing" in result.output
     assert "1 run verified: 1 problem\n" in result.output
-    assert [finding["serious"] for finding in json.loads(call("verify", "--json").output)] == [True, False]
+    assert "note: sim/aaaa/log/ at byte 0: the run cannot go on as it is: `ckpt repair sim/aaaa --dry-run`" in result.output
+    assert [finding["serious"] for finding in json.loads(call("verify", "--json").output)] == [True, False, False]
     assert call("verify", "sim/bbbb").exit_code == 0
 
 
