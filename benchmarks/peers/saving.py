@@ -59,38 +59,45 @@ class ToFile:
 
 
 class Safetensors:
-    def save(self, arrays: list[Any], place: Path) -> Nothing:
-        from safetensors.numpy import save_file
+    """Packages are imported when a peer is made, so before anything is measured."""
 
-        save_file({str(number): one for number, one in enumerate(arrays)}, place)
+    def __init__(self) -> None:
+        from safetensors import numpy as safetensors
+
+        self._safetensors = safetensors
+
+    def save(self, arrays: list[Any], place: Path) -> Nothing:
+        self._safetensors.save_file({str(number): one for number, one in enumerate(arrays)}, place)
         return Nothing()
 
     def restore(self, place: Path) -> Any:
-        from safetensors.numpy import load_file
-
-        return load_file(place)
+        return self._safetensors.load_file(place)
 
 
 class TorchSave:
-    def save(self, arrays: list[Any], place: Path) -> Nothing:
+    def __init__(self) -> None:
         import torch
 
-        torch.save([torch.from_numpy(one) for one in arrays], place)
+        self._torch = torch
+
+    def save(self, arrays: list[Any], place: Path) -> Nothing:
+        self._torch.save([self._torch.from_numpy(one) for one in arrays], place)
         return Nothing()
 
     def restore(self, place: Path) -> Any:
-        import torch
-
-        return torch.load(place)
+        return self._torch.load(place)
 
 
 class Dcp:
-    def save(self, arrays: list[Any], place: Path) -> Any:
+    def __init__(self) -> None:
         import torch
         from torch.distributed import checkpoint
 
-        tensors = {str(number): torch.from_numpy(one) for number, one in enumerate(arrays)}
-        future = checkpoint.async_save(tensors, checkpoint_id=place)
+        self._torch, self._checkpoint = torch, checkpoint
+
+    def save(self, arrays: list[Any], place: Path) -> Any:
+        tensors = {str(number): self._torch.from_numpy(one) for number, one in enumerate(arrays)}
+        future = self._checkpoint.async_save(tensors, checkpoint_id=place)
 
         class Waiting:
             def wait(self) -> None:
@@ -99,12 +106,9 @@ class Dcp:
         return Waiting()
 
     def restore(self, place: Path) -> Any:
-        import torch
-        from torch.distributed import checkpoint
-
         count = MIB * (1 << 20) // 128
-        tensors = {str(number): torch.empty(count, dtype=torch.float64) for number in range(16)}
-        checkpoint.load(tensors, checkpoint_id=place)
+        tensors = {str(number): self._torch.empty(count, dtype=self._torch.float64) for number in range(16)}
+        self._checkpoint.load(tensors, checkpoint_id=place)
         return tensors
 
 

@@ -20,6 +20,9 @@ from ckpt import events
 STORE = Path(os.environ["CKPT_STORE"])
 SIZE = int(sys.argv[2])
 
+SETTLE_S = 0.5
+"""The checkpoint at the entry of the loop, which has no arrays yet, is durable after this: others have none to wait for."""
+
 
 class Watch:
     """No variable of the job."""
@@ -69,6 +72,7 @@ def saving(mib: int) -> None:
             back()
         if arrays is None:
             arrays = [rng.standard_normal(mib * (1 << 20) // 128) for _ in range(16)]
+            time.sleep(SETTLE_S)
         else:
             iteration_begins("full" if turn == 1 else "small")
             for array in arrays:
