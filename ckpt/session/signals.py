@@ -16,6 +16,8 @@ from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _HINT = b"ckpt: stopping at the next safe point; press Ctrl-C again to quit now\n"
+_CLEAR_LINE = b"\r\x1b[2K"
+"""On a terminal: what a progress bar left in the line, which would otherwise be there twice."""
 
 
 class StopSignals:
@@ -54,7 +56,7 @@ class StopSignals:
         self._stop(signal.Signals(number).name)
         if number == signal.SIGINT:
             with contextlib.suppress(OSError):  # stderr is gone, and with it whoever would read the hint
-                os.write(2, _HINT)
+                os.write(2, _CLEAR_LINE + _HINT if os.isatty(2) else _HINT)
         if callable(previous) and previous is not signal.default_int_handler:
             previous(number, frame)
 
