@@ -178,6 +178,7 @@ def test_only_what_changed_is_told(strategy):
 def test_memory_given_back_to_the_kernel_has_changed(whole_table):
     one = stager_of("pages")
     with mmap.mmap(-1, 8 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as mapped:
+        mapped.madvise(mmap.MADV_HUGEPAGE)
         mapped[:] = b"x" * (8 * MIB)
         for _ in range(3):
             one.stage(b"", [mapped]).release()
@@ -278,6 +279,19 @@ def test_buffers_that_share_memory_are_copied_whole(strategy):
         alone.release()
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_asking_for_one_buffer_hides_no_change_of_another_that_shares_its_memory(strategy):
+    one, array = stager_of(strategy), np.ones(9 * MIB, np.uint8)
+    views = [array, array[: 2 * MIB], array[5 * PAGE : 4 * MIB]]  # so different in size that each has a region of its own
+    for turn in range(30):
+        view = views[0 if turn % 4 < 2 else 1 + turn % 2]
+        array[(turn * 7919 * 13) % MIB] ^= 1
+        state = one.stage(b"", [view])
+        assert bytes(state.parts[1]) == view.tobytes()
+        state.release()
+    one.close()
+
+
 def test_a_buffer_that_changes_much_is_looked_at_again_later():
     one, array = stager_of("auto"), np.ones(MIB, np.uint8)
     told = []
@@ -310,3 +324,12 @@ def test_changes_add_up_along_any_path():
 def test_ranges_are_joined_and_cut():
     assert union([(5, 9), (0, 2)], [(2, 4), (8, 12)]) == ((0, 4), (5, 12))
     assert [*pieces(((3, 25),), 10)] == [(0, 3, 10), (1, 10, 20), (2, 20, 25)]
+
+
+@needs_kernel
+def test_pages_that_are_nowhere_count_as_written(monkeypatch):
+    def scan(_self, start, _stop, _flags, mask, inverted):
+        return ((start, start + PAGE),) if mask == inverted else ((start + PAGE, start + 2 * PAGE),)
+
+    monkeypatch.setattr(WrittenPages, "_scan", scan)
+    assert WrittenPages().written(0, 8 * PAGE) == ((0, 2 * PAGE),)
