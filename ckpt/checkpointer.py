@@ -34,7 +34,7 @@ class Kept:
 class Request:
     """A checkpoint to be made durable.
 
-    ``head`` is the CHECKPOINT record's head but for the fields that only writing can tell; ``states`` are named by
+    ``head`` is the CHECKPOINT record's head; writing adds the fields that only it can tell. ``states`` are named by
     number in its path; ``results`` holds the recorded step results that re-execution can still ask for;
     ``iterations`` is where it was taken, as the trigger counts.
     """
@@ -159,13 +159,10 @@ class Checkpointer:
         began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
         written = sum(self._write(state) for state in (*request.states, request.results))
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
-        head = {
-            **request.head,
-            "stored_nbytes": written,
-            "persist_s": round(self._clock.monotonic() - began, 6),
-        }
+        request.head["stored_nbytes"] = written
+        request.head["persist_s"] = round(self._clock.monotonic() - began, 6)
         # Commit point: the packs are durable, and this record makes them a checkpoint.
-        lsn = self._log.append(Kind.CHECKPOINT, head, [ref.encode() for ref in refs], durable=True)
+        lsn = self._log.append(Kind.CHECKPOINT, request.head, [ref.encode() for ref in refs], durable=True)
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
         return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu
 

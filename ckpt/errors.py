@@ -5,7 +5,8 @@
     │   ├── OptionError             an option, address or URL that does not make sense
     │   ├── UnsupportedCodeError    code that cannot be resumed exactly; refused at decoration or first entry
     │   ├── UncapturableError       a value that cannot be saved; names the variable
-    │   └── IdentityError           an argument or item without a stable digest
+    │   ├── IdentityError           an argument or item without a stable digest
+    │   └── MeasureError            a program that `ckpt bench` cannot measure
     ├── RunError                    decide what should happen to this run
     │   ├── RunNotFoundError        no such run, or an address that fits several
     │   ├── RunBusyError            another attempt of the run is alive
@@ -68,6 +69,10 @@ class UncapturableError(UsageError):
 
 class IdentityError(UsageError):
     """An argument or item that has no digest which is the same in every process."""
+
+
+class MeasureError(UsageError):
+    """A program that cannot be measured: it fails by itself, or takes no checkpoint."""
 
 
 class RunError(CkptError):

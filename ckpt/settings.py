@@ -134,6 +134,11 @@ def _seconds_of(variable: str, default: float) -> float:
     return seconds
 
 
+def trial_store(folder: str) -> str:
+    """Where the runs of the trial in ``folder`` are stored."""
+    return os.path.join(folder, "store")
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What the environment variables say, read once per job call."""
@@ -146,6 +151,7 @@ class Environment:
     pulse: str | None
     pulse_every_s: float
     encrypt: bool = False
+    trial: str | None = None
 
     @classmethod
     def read(cls) -> Environment:
@@ -159,13 +165,18 @@ class Environment:
             pulse=get("CKPT_PULSE") or None,
             pulse_every_s=_seconds_of("CKPT_PULSE_EVERY", 1.0),
             encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
+            trial=get("CKPT_TRIAL") or None,
         )
 
     def apply(self, options: Options) -> Options:
-        """Fill ``store``, ``every`` and ``progress`` where the program says nothing."""
+        """Fill ``store``, ``every`` and ``progress`` where the program says nothing.
+
+        In a trial (``ckpt bench``) the store is the trial's, whatever the program says: no run of its own is touched.
+        """
+        chosen = options.store if options.store is not None else self.store or DEFAULT_STORE
         return replace(
             options,
-            store=options.store if options.store is not None else self.store or DEFAULT_STORE,
+            store=chosen if self.trial is None else trial_store(self.trial),
             every=options.every if options.every is not None else self.every or DEFAULT_EVERY,
             progress=options.progress if options.progress is not None else self.progress,
         )

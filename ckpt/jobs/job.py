@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
 
-from ckpt import triggers
+from ckpt import trial, triggers
 from ckpt.errors import UnsupportedCodeError
 from ckpt.session import current
 from ckpt.settings import Environment, Options, check_names
@@ -32,6 +32,7 @@ class Job(Generic[P, R]):
         if environment.disabled or current.run_of_thread() is not None or current.in_step() is not None:
             return self.__wrapped__(*args, **kwargs)
         options = environment.apply(self._options)
+        trial.watch(environment.trial)
         # A mistake is found before anything is taken over; one of the program's was found at its decoration.
         triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
         from ckpt.jobs.calling import call
