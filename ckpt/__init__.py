@@ -9,7 +9,7 @@
 
     simulate(100_000)      # kill it; run it again: it goes on where it was
 
-Public: ``job``, ``loop``, ``step``, ``operation_key``, ``open``, ``current_run``, ``Store``, ``triggers``, ``errors``,
+Public: ``job``, ``loop``, ``step``, ``operation_key``, ``output``, ``open``, ``current_run``, ``Store``, ``triggers``, ``errors``,
 ``Preempted``. Everything else is internal.
 """
 
@@ -21,6 +21,7 @@ from ckpt.errors import CkptError, Preempted
 from ckpt.jobs.job import job
 from ckpt.jobs.marks import current_run, loop, operation_key, step
 from ckpt.jobs.opening import open_run as open
+from ckpt.jobs.output import output
 
 if TYPE_CHECKING:
     from ckpt.store import Store
@@ -36,6 +37,7 @@ __all__ = [
     "loop",
     "open",
     "operation_key",
+    "output",
     "step",
     "triggers",
 ]

@@ -36,7 +36,8 @@ class Request:
 
     ``head`` is the CHECKPOINT record's head; writing adds the fields that only it can tell. ``states`` are named by
     number in its path; ``results`` holds the recorded step results that re-execution can still ask for;
-    ``iterations`` is where it was taken, as the trigger counts.
+    ``iterations`` is where it was taken, as the trigger counts; ``prepare()`` makes durable what the states refer to
+    outside of the store (output files).
     """
 
     head: dict[str, Any]
@@ -44,6 +45,7 @@ class Request:
     results: Kept
     stall_s: float
     iterations: int = 0
+    prepare: Callable[[], None] = lambda: None
     done: threading.Event = field(default_factory=threading.Event)
     error: CkptError | None = None
 
@@ -157,6 +159,7 @@ class Checkpointer:
         # Queued results of steps come first: they would be written without a checkpoint too, so they are no cost of it.
         self._log.flush()
         began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
+        request.prepare()
         written = sum(self._write(state) for state in (*request.states, request.results))
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
         request.head["stored_nbytes"] = written

@@ -15,6 +15,8 @@
     │   ├── CodeChangedError        the job's code is not the code that was checkpointed
     │   ├── InputChangedError       a loop's input is not the input that was consumed
     │   ├── ReplayDivergedError     the re-run code did not reach the recorded resume point
+    │   ├── OutputBusyError         an output file belongs to another run, or another process has it open
+    │   ├── OutputChangedError      an output file is not what the run left
     │   └── LossError               a repair would give up what was acknowledged
     ├── StorageError                mend or wait for the storage, then run again
     │   ├── MissingKeyError         a key that should be there is not
@@ -131,6 +133,14 @@ class LossError(RunError):
 
     def __str__(self) -> str:
         return "\n".join([f"{self.where}: {self.what}", *(f"  lost: {loss}" for loss in self.losses), f"  fix: {self.fix}"])
+
+
+class OutputBusyError(RunError):
+    """An output file belongs to another run that is not finished, or another process has it open. ``where`` is its path."""
+
+
+class OutputChangedError(RunError):
+    """An output file is not what the run left, or may not be: bytes are missing or others. ``where`` is its path."""
 
 
 class StorageError(CkptError):

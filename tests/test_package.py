@@ -74,6 +74,7 @@ def test_public_names_are_these_and_no_others() -> None:
         "loop",
         "open",
         "operation_key",
+        "output",
         "step",
         "triggers",
     ]

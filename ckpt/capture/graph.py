@@ -230,7 +230,7 @@ class Graph:
         if value.writable():
             raise UncapturableError(
                 f"the file {path!r} is open for writing; what was written after the checkpoint would be written twice",
-                fix="write inside a ckpt.step, or write one whole file per item",
+                fix="write with ckpt.output(path), which is cut back on a resume, or one whole file per item in a ckpt.step",
             )
         if variable is None and type(value) not in (io.BufferedReader, io.FileIO):
             raise UncapturableError(

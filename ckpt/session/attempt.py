@@ -32,6 +32,7 @@ from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
 from ckpt.session.loops import MarkedLoop
+from ckpt.session.outputs import outputs_of
 from ckpt.session.pulse import Pulse
 from ckpt.session.run import Run
 from ckpt.session.services import Services
@@ -273,6 +274,7 @@ def _services(
     snapshots = SnapshotWriter(root.storage, names, key, log.epoch)
     retention = _retention(plan, root, log, snapshots, history, {**facts, "status": "running"})
     environment = plan.environment
+    over = history.finished is not None or (resume is not None and ends_block(resume.path))
     services = Services(
         options=plan.options,
         storage=root.storage,
@@ -291,7 +293,8 @@ def _services(
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
-        over=history.finished is not None or (resume is not None and ends_block(resume.path)),
+        over=over,
+        outputs=outputs_of(root, names, log, over=over),
         pulse=Pulse(environment.pulse) if environment.pulse else None,
         pulse_every_s=environment.pulse_every_s,
         remade_types=(MarkedLoop,),

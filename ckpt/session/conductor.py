@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,10 +23,10 @@ class Conductor(Protocol):
     def discard(self, kept: Kept) -> None:
         """``kept`` is named by no node any more."""
 
-    def namespaces_to_save(self) -> list[Any]:
-        """Contents of the ``run.state`` namespaces, for the state."""
+    def values_to_save(self) -> dict[str, Any]:
+        """What every state holds besides variables: ``run.state`` namespaces, lengths of output files."""
 
-    def restore_namespaces(self, contents: list[Any]) -> None:
+    def restore_values(self, saved: Mapping[str, Any]) -> None:
         """Put them back."""
 
     def parts_of(self, state: int) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpt import events
@@ -26,14 +26,13 @@ from ckpt.session.loops import MarkedLoop
 from ckpt.session.namespace import Namespace
 from ckpt.session.node import Node
 from ckpt.session.operations import Operations, make_spec
+from ckpt.session.outputs import reducer_of
 from ckpt.session.pacing import Pacing
 from ckpt.session.pulse import Position, led_to, reached
 from ckpt.session.saving import Saving, memory_checked
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded
 from ckpt.session.track import Track
-
-PROGRESS_S = 0.2
 
 
 class Run:
@@ -53,10 +52,10 @@ class Run:
         self.operations = Operations(services, self.track, self._recorded)
         self._failure: Exception | None = None
         self._stop: str | None = None
-        self._shows_progress = False
         self._started_s = services.clock.monotonic()
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
         self._alive = True
+        self.outputs = services.outputs
         self.finished = services.over
         self._saving = Saving(
             services, self._pacing, self._recorded, self.attention, postpone=self.postpone, beat=self._checkpointed
@@ -103,7 +102,7 @@ class Run:
         self._namespaces.append((made, frozenset(initial)))
         resume = self._services.resume
         if resume is not None and without_loops(resume.path):
-            saved = self._services.resumed_namespaces(self._capture.load_plain)
+            saved = self._services.resumed_values(self._capture.load_plain).get("namespaces", [])
             if position < len(saved):
                 namespace.restore(made, saved[position])
         return made
@@ -186,18 +185,21 @@ class Run:
         self._failure = self._failure or error
         self.attention.append("failure")
 
-    def namespaces_to_save(self) -> list[Any]:
-        return [namespace.save(one, given) for one, given in self._namespaces]
+    def values_to_save(self) -> dict[str, Any]:
+        namespaces = [namespace.save(one, given) for one, given in self._namespaces]
+        return {"namespaces": namespaces, **self.outputs.saved()}
 
-    def restore_namespaces(self, contents: list[Any]) -> None:
-        for (made, _), saved in zip(self._namespaces, contents, strict=False):
-            namespace.restore(made, saved)
+    def restore_values(self, saved: Mapping[str, Any]) -> None:
+        for (made, _), contents in zip(self._namespaces, saved["namespaces"], strict=False):
+            namespace.restore(made, contents)
+        self.outputs.restore(saved.get("outputs"))
 
     def replayed(self) -> None:
         if "replay" in self.attention:
             self.attention.remove("replay")
         if self._services.resume is not None:
             self._services.say_resumed()
+        self.outputs.arrived()
         self._pacing.last_s = self.now()
         self._saving.schedule()
 
@@ -320,6 +322,8 @@ class Run:
             state = self._capture.load_plain(self._services.resumed_parts(0))
             write_random_state(state["random"])
             loops = [] if not self._captures_locals and without_loops(resume.path) else resume.path
+            if not loops:
+                self.outputs.restore(self._services.resumed_values(self._capture.load_plain).get("outputs"))
             self.track.follow([node for node in loops if node.kind != END])
             return
         self._saving.entry = self._saving.stage(self._capture.capture_entry())
@@ -336,6 +340,7 @@ class Run:
         self.track.check_finished()
         self._saving.wait_idle()
         self._raise_failure()
+        self.outputs.complete()
         try:
             kept = self._saving.stage(self._capture.capture_result(result))
         except Exception as error:  # noqa: BLE001 - whatever a result's class raises: the caller still gets the result
@@ -354,9 +359,11 @@ class Run:
         self._saving.wait_idle()
         self._raise_failure()
         if not self.finished:
+            self.outputs.complete()  # before the last checkpoint: with it the block is over
             self.track.mark_end()
             self._saving.submit_and_wait("final", self.track.root, self.now())
         self._services.log.append(Kind.STATUS, {**self._services.status_head("finished"), **self.cost_head()})
+        self.outputs.release()
 
     def cost_head(self) -> dict[str, Any]:
         """What the attempt took and its checkpoints cost, for the head of a STATUS record."""
@@ -367,6 +374,7 @@ class Run:
         self._beat(reached(self.track.root))
         self._alive = False
         self._saving.close()
+        self.outputs.close()
 
     def disown(self) -> None:
         """This process is a fork of the one that runs the job."""
@@ -380,16 +388,8 @@ class Run:
 
     def show(self, node: Node, progress: bool | None) -> None:
         """Show a progress bar for the loop at ``node`` if that was asked for."""
-        if (self._services.options.progress if progress is None else progress) and node.status == "active":
-            from ckpt.progress import Progress
-
-            total = node.source.length if node.source is not None else None
-            node.progress = Progress(self._services.clock)
-            node.progress.start(node.label or "loop", total, node.index)
-            if not self._shows_progress:
-                self._shows_progress = True
-                self._saving.add_chore(self._saving.pulse_chore(PROGRESS_S))
+        self._saving.show(node, progress)
 
     def _special(self, kind: type) -> Any:
         """How objects of ckpt itself go into a state."""
-        return (lambda run: (current.run_of_process, ())) if kind is Run else None
+        return (lambda run: (current.run_of_process, ())) if kind is Run else reducer_of(kind)

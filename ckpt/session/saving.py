@@ -29,6 +29,9 @@ RETRY_S = 1.0
 BUSY_S = 0.02
 """How soon a checkpoint that is due looks again for the end of the one in flight."""
 
+PROGRESS_S = 0.2
+"""How often a progress bar moves."""
+
 RENEW_S = 5.0
 """How often the lease says that this process lives."""
 
@@ -85,6 +88,7 @@ class Saving:
         self._number = services.last_number
         self._starved = self._flush_failed = self._put_off = False
         self._retry_at_s = -math.inf
+        self._shows_progress = False
         self.totals = Totals()
         self.entry: Kept | None = None
         self._checkpointer = Checkpointer(
@@ -150,7 +154,9 @@ class Saving:
         }
         self._pacing.last_s = now
         self._services.trigger.taken(self._pacing.iterations, began_s)
-        request = Request(head, states, Kept(results, None, results.nbytes), now - began_s, self._pacing.iterations)
+        kept = Kept(results, None, results.nbytes)
+        prepare = self._services.outputs.make_durable
+        request = Request(head, states, kept, now - began_s, self._pacing.iterations, prepare)
         self._checkpointer.submit(request)
         return request
 
@@ -170,6 +176,7 @@ class Saving:
         # Commit point of the run: from here on it returns its recorded result.
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
         self._services.retention.finished(lsn, ref.packs)
+        self._services.outputs.release()
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
         """Whether a checkpoint is to be taken at ``node``. Waits for the one in flight only if another was asked for."""
@@ -222,6 +229,18 @@ class Saving:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
         self._checkpointer.close()
+
+    def show(self, node: Node, progress: bool | None) -> None:
+        """Show a progress bar for the loop at ``node`` if that was asked for."""
+        if (self._services.options.progress if progress is None else progress) and node.status == "active":
+            from ckpt.progress import Progress
+
+            total = node.source.length if node.source is not None else None
+            node.progress = Progress(self._services.clock)
+            node.progress.start(node.label or "loop", total, node.index)
+            if not self._shows_progress:
+                self._shows_progress = True
+                self.add_chore(self.pulse_chore(PROGRESS_S))
 
     # -- called in the background ---------------------------------------------------------------------------
 

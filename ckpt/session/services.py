@@ -14,6 +14,7 @@ from ckpt.format.names import RunNames
 from ckpt.format.path import OVER, path_text, resumed_text
 from ckpt.lease import HeldLease
 from ckpt.log import LogWriter
+from ckpt.outputs import Outputs
 from ckpt.protocols import Clock, Storage
 from ckpt.recovery import ResumePoint
 from ckpt.retention import Retention
@@ -50,6 +51,7 @@ class Services:
     resume: ResumePoint | None
     operations: list[tuple[bytes, bytes]]
     over: bool
+    outputs: Outputs
     pulse: Pulse | None
     pulse_every_s: float
     remade_types: tuple[type, ...] = ()
@@ -94,8 +96,8 @@ class Services:
         assert self.resume is not None
         return self.resume.parts[number]
 
-    def resumed_namespaces(self, load: Callable[[list[Any]], Any]) -> list[Any]:
-        """The ``run.state`` values at the resume point itself (where a ``with`` block goes on)."""
+    def resumed_values(self, load: Callable[[list[Any]], Any]) -> Mapping[str, Any]:
+        """What the state at the resume point itself holds besides variables (where a ``with`` block goes on)."""
         assert self.resume is not None
         last = None
         nodes = self.resume.path
@@ -103,8 +105,8 @@ class Services:
             last = nodes[-1]
             nodes = last.children
         if last is None or last.state is None:
-            return []
-        found: list[Any] = load(self.resumed_parts(last.state))["extras"]["namespaces"]
+            return {}
+        found: Mapping[str, Any] = load(self.resumed_parts(last.state))["extras"]
         return found
 
     def note_captured(self, captured: Captured) -> None:

@@ -67,7 +67,7 @@ class Track:
     def extras(self, node: Node, chain: list[types.FrameType]) -> Extras:
         """What the loop at ``node`` adds to its state."""
         extras = Extras(remade=list(self.root.remade()))
-        extras.values["namespaces"] = self._conductor.namespaces_to_save()
+        extras.values.update(self._conductor.values_to_save())
         if node.keyed is not None:
             extras.values["done"], extras.values["items"] = node.keyed.saved(), node.keyed.travelling()
         elif node.source is not None:
@@ -234,7 +234,7 @@ class Track:
         node.base = self._conductor.kept(saved.state)
         chain = self.chain(frame)
         extras = self._capture.restore(chain, parts, unbind=not self.code_changed)
-        self._conductor.restore_namespaces(extras["namespaces"])
+        self._conductor.restore_values(extras)
         above = [one for one in self.active[1:] if one is not node]
         for outer, given in zip(above, extras["outer"], strict=True):
             if given is not None:
