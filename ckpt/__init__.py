@@ -9,8 +9,8 @@
 
     simulate(100_000)      # kill it; run it again: it goes on where it was
 
-Public: ``job``, ``loop``, ``step``, ``operation_key``, ``open``, ``current_run``, ``Store``, ``triggers``, ``errors``,
-``Preempted``. Everything else is internal.
+Public: ``job``, ``loop``, ``step``, ``operation_key``, ``open``, ``current_run``, ``Logged``, ``operation``, ``Store``,
+``triggers``, ``errors``, ``Preempted``. Everything else is internal.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,12 @@ from ckpt.jobs.marks import current_run, loop, operation_key, step
 from ckpt.jobs.opening import open_run as open
 
 if TYPE_CHECKING:
+    from ckpt.session.logged import Logged, operation
     from ckpt.store import Store
 
 __all__ = [
     "CkptError",
+    "Logged",
     "Preempted",
     "Store",
     "__version__",
@@ -35,6 +37,7 @@ __all__ = [
     "job",
     "loop",
     "open",
+    "operation",
     "operation_key",
     "step",
     "triggers",
@@ -46,4 +49,8 @@ def __getattr__(name: str) -> Any:
         from ckpt.store import Store
 
         return Store
+    if name in ("Logged", "operation"):
+        from ckpt.session import logged
+
+        return getattr(logged, name)
     raise AttributeError(f"module 'ckpt' has no attribute {name!r}")
