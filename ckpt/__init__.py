@@ -9,8 +9,8 @@
 
     simulate(100_000)      # kill it; run it again: it goes on where it was
 
-Public: ``job``, ``loop``, ``step``, ``operation_key``, ``output``, ``open``, ``current_run``, ``Store``, ``triggers``, ``errors``,
-``Preempted``. Everything else is internal.
+Public: ``job``, ``loop``, ``step``, ``operation_key``, ``output``, ``open``, ``current_run``, ``Logged``, ``operation``,
+``Store``, ``triggers``, ``errors``, ``Preempted``. Everything else is internal.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ from ckpt.jobs.opening import open_run as open
 from ckpt.jobs.output import output
 
 if TYPE_CHECKING:
+    from ckpt.session.logged import Logged, operation
     from ckpt.store import Store
 
 __all__ = [
     "CkptError",
+    "Logged",
     "Preempted",
     "Store",
     "__version__",
@@ -36,6 +38,7 @@ __all__ = [
     "job",
     "loop",
     "open",
+    "operation",
     "operation_key",
     "output",
     "step",
@@ -48,4 +51,8 @@ def __getattr__(name: str) -> Any:
         from ckpt.store import Store
 
         return Store
+    if name in ("Logged", "operation"):
+        from ckpt.session import logged
+
+        return getattr(logged, name)
     raise AttributeError(f"module 'ckpt' has no attribute {name!r}")

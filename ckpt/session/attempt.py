@@ -27,7 +27,15 @@ from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Clock
-from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
+from ckpt.recovery import (
+    History,
+    ResumePoint,
+    find_resume_point,
+    history_of,
+    needed_from,
+    result_record,
+    results_since_start,
+)
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
@@ -382,7 +390,7 @@ def _retention(
             packs = frozenset[str]().union(*(SnapshotRef.decode(section).packs for section in record.sections))
         except CkptError:
             continue  # recovery has said so already; a checkpoint that cannot be read keeps nothing
-        kept.append(KeptCheckpoint(record.lsn, int(record.head["covers"]), packs))
+        kept.append(KeptCheckpoint(record.lsn, needed_from(record.head), packs))
     retention.recovered(kept)
     return retention
 

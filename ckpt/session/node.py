@@ -33,7 +33,8 @@ class Node:
     between the previous loop and this one, ``open`` those recorded since the last inner loop, ``results`` those of
     earlier iterations since the base, ``fetched`` those of the input itself, which is consumed again on every resume.
     ``forgot``: results of steps in this loop were let go of, so that it cannot be
-    executed again from its entry. ``place`` is the chain of call positions that leads here from the parent.
+    executed again from its entry. ``logged`` operations of logged objects came before the base, where the random generators
+    were at ``drew`` (known only where a position alone can be recorded, see ``committing``). ``place`` is the chain of call positions that leads here from the parent.
     """
 
     site: str
@@ -66,6 +67,8 @@ class Node:
     forgot: bool = False
     merged_s: float = 0.0
     progress: Any = None
+    logged: int | None = None
+    drew: Any = None
 
     children: list[Node] = field(default_factory=list)
     results: Results = field(default_factory=dict)
@@ -241,6 +244,7 @@ def freeze(top: list[Node], states: list[Kept]) -> list[PathNode]:
                 rerun_s=node.rerun_s,
                 forgot=node.forgot,
                 kind=node.kind,
+                logged=node.logged,
                 children=freeze(node.children, states) if going_on else [],
             )
         )

@@ -234,7 +234,7 @@ class Track:
         node.base = self._conductor.kept(saved.state)
         chain = self.chain(frame)
         extras = self._capture.restore(chain, parts, unbind=not self.code_changed)
-        self._conductor.restore_values(extras)
+        self._conductor.restored(node, saved, extras)
         above = [one for one in self.active[1:] if one is not node]
         for outer, given in zip(above, extras["outer"], strict=True):
             if given is not None:
