@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from ckpt.capture import functions, rebuild, slots
+from ckpt.capture import asynchronous, functions, rebuild, slots
 from ckpt.capture.arrays import SharedMemory, is_array_type
 from ckpt.capture.rebuild import Scene
 from ckpt.capture.visible import Visible
@@ -94,6 +94,9 @@ class Graph:
         special: Callable[[Any], Any] | None = self._special(kind)
         if special is not None:
             return special
+        of_asyncio = asynchronous.handler_for(kind)
+        if of_asyncio is not None:
+            return self._recreated_or(of_asyncio)
         if issubclass(kind, type):
             return self._class
         if is_array_type(kind):

@@ -24,10 +24,11 @@ from ckpt.format.records import Kind, lsn_text
 from ckpt.session import current, namespace
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.namespace import Namespace
-from ckpt.session.node import Node
+from ckpt.session.node import Node, start_progress
 from ckpt.session.operations import Operations, make_spec
 from ckpt.session.pacing import Pacing
 from ckpt.session.pulse import Position, led_to, reached
+from ckpt.session.refusals import refuse_tasks
 from ckpt.session.saving import Saving
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded
@@ -161,6 +162,7 @@ class Run:
         """Read and stage the state at ``node``. The job stands still for this and nothing else."""
         began = self.now()
         chain = self.track.chain(frame)
+        refuse_tasks(self, chain, self._services.options.recreate)
         captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
         self._services.note_captured(captured)
@@ -210,6 +212,8 @@ class Run:
         now = self.now()
         if pulse:
             self._pulse()
+        if kind == "iteration" and node.index == 1:
+            refuse_tasks(self, self.track.chain(frame), self._services.options.recreate)
         if self._saving.is_wanted(self.track.active, node, now):
             self.track.rebase(node, frame)
             self._saving.submit(self._pacing.taken(), self.track.root, now)
@@ -234,7 +238,9 @@ class Run:
 
     def stop_at(self, node: Node) -> int:
         """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
-        return self._pacing.stop_at(node.index)
+        # In a job with tasks, the first iteration shows whether it leaves some behind.
+        early = node.index == 0 and self._captures_locals and current.running_loop() is not None
+        return 1 if early else self._pacing.stop_at(node.index)
 
     def _checkpointed(self, request: Request) -> None:
         for node in self.track.active:
@@ -367,6 +373,7 @@ class Run:
         """End the background threads; what is in flight is finished first."""
         self._beat(reached(self.track.root))
         self._alive = False
+        self.operations.close()
         self._saving.close()
 
     def disown(self) -> None:
@@ -382,11 +389,7 @@ class Run:
     def show(self, node: Node, progress: bool | None) -> None:
         """Show a progress bar for the loop at ``node`` if that was asked for."""
         if (self._services.options.progress if progress is None else progress) and node.status == "active":
-            from ckpt.progress import Progress
-
-            total = node.source.length if node.source is not None else None
-            node.progress = Progress(self._services.clock)
-            node.progress.start(node.label or "loop", total, node.index)
+            start_progress(node, self._services.clock)
             if not self._shows_progress:
                 self._shows_progress = True
                 self._saving.add_chore(self._saving.pulse_chore(PROGRESS_S))
