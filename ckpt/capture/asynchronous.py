@@ -9,7 +9,7 @@ but not renamed. Nothing here imports asyncio unless an object of it is there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from ckpt.errors import UncapturableError
@@ -49,6 +49,47 @@ def _future(value: Any) -> Any:
     error = value.exception()
     outcome = ["result", value.result()] if error is None else ["exception", error]
     return make_future, (), outcome, None, None, fill_future
+
+
+def reduce_coroutine(value: Any) -> Any:
+    if value.cr_frame is None:
+        return make_finished_coroutine, ()
+    raise UncapturableError(
+        "a coroutine that has not come to its end", fix="await it before the iteration ends, or make it in the loop's body"
+    )
+
+
+def reduce_async_generator(value: Any) -> Any:
+    if value.ag_frame is None:
+        return make_finished_async_generator, ()
+    raise UncapturableError(
+        "an async generator in the middle of its work",
+        fix="make it the iterable of a marked loop: async for x in ckpt.loop(...)",
+    )
+
+
+def make_finished_coroutine() -> Any:
+    coroutine = _nothing()
+    coroutine.close()
+    return coroutine
+
+
+def make_finished_async_generator() -> Any:
+    generator = _none()
+    try:
+        generator.aclose().send(None)
+    except StopIteration:
+        return generator
+    raise AssertionError("an async generator that yields nothing awaits nothing")
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _none() -> AsyncGenerator[None, None]:
+    return
+    yield
 
 
 def find_loop() -> Any:

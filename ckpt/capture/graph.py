@@ -112,7 +112,8 @@ class Graph:
             ((io.IOBase,), self._file),
             ((rebuild.LOCK,), rebuild.reduce_lock),
             ((rebuild.RLOCK,), rebuild.reduce_rlock),
-            ((types.CoroutineType, types.AsyncGeneratorType), rebuild.refuse_running_code),
+            ((types.CoroutineType,), asynchronous.reduce_coroutine),
+            ((types.AsyncGeneratorType,), asynchronous.reduce_async_generator),
         ):
             if issubclass(kind, types_):
                 return self._recreated_or(handler)

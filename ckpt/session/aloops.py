@@ -6,7 +6,7 @@ time later, an object in the very instruction that drops it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ckpt.capture.sites import LoopSite
@@ -21,7 +21,29 @@ if TYPE_CHECKING:
 
 
 class AsyncLoop:
-    """What ``aiter(ckpt.loop(...))`` gives inside a job."""
+    """What ``aiter(ckpt.loop(...))`` gives inside a job.
+
+    Held by the ``async for`` statement and nobody else: no frame of a function that goes on below has it in a variable, so
+    that a frame which is kept (by a traceback, a debugger) does not keep the loop open.
+    """
+
+    __slots__ = ("_turns",)
+
+    def __init__(self, run: Run, site: LoopSite, name: str | None, given: Input, progress: bool | None) -> None:
+        self._turns = _Turns(run, site, name, given, progress)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
+        return self._turns.following()
+
+    def __del__(self) -> None:
+        self._turns.given_up()
+
+
+class _Turns:
+    """The work of an ``AsyncLoop``."""
 
     __slots__ = ("_given", "_index", "_items", "_name", "_node", "_over", "_progress", "_run", "_site", "_stop")
 
@@ -32,10 +54,8 @@ class AsyncLoop:
         self._over = False
         self._index = self._stop = 0
 
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
+    async def following(self) -> Any:
+        """The next item, when the iteration before it has been seen to its end."""
         if self._node is None and not self._over:
             await self._enter()
         elif not self._over:
@@ -44,8 +64,8 @@ class AsyncLoop:
             raise StopAsyncIteration
         return await self._next(self._node)
 
-    def __del__(self) -> None:
-        # Given up by break, return or an exception: the statement drops its iterator, and nobody else holds it.
+    def given_up(self) -> None:
+        """The statement has dropped its iterator: at its end, or by break, return or an exception."""
         if self._node is not None and not self._over and self._run.alive:
             self._over = True
             self._run.track.closed(self._node)
