@@ -35,6 +35,7 @@ class OpenRun:
             from ckpt.jobs.plain import PlainRun
 
             return PlainRun(self._name, self._options.run_id or "default")
+        current.refuse_second(f"{self._name}/{self._options.run_id or 'default'}")
         from ckpt.format.names import RunNames
         from ckpt.session.attempt import Attempt, Plan, open_attempt
 

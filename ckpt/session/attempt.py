@@ -112,7 +112,7 @@ class Attempt:
         """
         if self.run.track.inert:
             return
-        current.leave()
+        current.leave(self.run)
         self.signals.restore()
         try:
             with ExitStack() as ends:  # run in reverse order, each of them whatever becomes of the others

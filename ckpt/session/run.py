@@ -34,6 +34,7 @@ from ckpt.session.operations import Operations, make_spec
 from ckpt.session.outputs import reducer_of
 from ckpt.session.pacing import Pacing
 from ckpt.session.pulse import reached
+from ckpt.session.refusals import refuse_tasks
 from ckpt.session.saving import Saving, memory_checked
 from ckpt.session.services import Services
 from ckpt.session.signs import Signs
@@ -178,6 +179,7 @@ class Run:
         """Read and stage the state at ``node``. The job stands still for this and nothing else."""
         began = self.now()
         chain = self.track.chain(frame)
+        refuse_tasks(self, chain, self._services.options.recreate)
         with memory_checked():
             captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
@@ -234,6 +236,8 @@ class Run:
         now = self.now()
         if pulse:
             self._signs.pulse()
+        if kind == "iteration" and node.index == 1:
+            refuse_tasks(self, self.track.chain(frame), self._services.options.recreate)
         if kind != "closed" and self._committing.is_due(node):
             self._committing.commit(node, frame, now)
         if self._saving.is_wanted(self.track.active, node, now):
@@ -274,7 +278,9 @@ class Run:
 
     def stop_at(self, node: Node) -> int:
         """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
-        return self._pacing.stop_at(node.index)
+        # In a job with tasks, the first iteration shows whether it leaves some behind.
+        early = node.index == 0 and self._captures_locals and current.running_loop() is not None
+        return 1 if early else self._pacing.stop_at(node.index)
 
     # -- stopping -------------------------------------------------------------------------------------------
 
@@ -389,6 +395,7 @@ class Run:
         self._signs.beat(reached(self.track.root))
         self._journal.closed()
         self._alive = False
+        self.operations.close()
         self._saving.close()
         self.outputs.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt.checkpointer import Request
-from ckpt.session.node import Node
+from ckpt.session.node import Node, start_progress
 from ckpt.session.operations import Operations
 from ckpt.session.pulse import Position, led_to, reached
 from ckpt.session.saving import Saving
@@ -42,11 +42,7 @@ class Signs:
     def show(self, node: Node, progress: bool | None) -> None:
         """A progress bar for the loop at ``node`` if that was asked for."""
         if (self._services.options.progress if progress is None else progress) and node.status == "active":
-            from ckpt.progress import Progress
-
-            total = node.source.length if node.source is not None else None
-            node.progress = Progress(self._services.clock)
-            node.progress.start(node.label or "loop", total, node.index)
+            start_progress(node, self._services.clock)
             if not self._shows_progress:
                 self._shows_progress = True
                 self._saving.add_chore(self._saving.pulse_chore(PROGRESS_S))

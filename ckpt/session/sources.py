@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 
 from ckpt.capture.visible import kind_of
 from ckpt.errors import InputChangedError, UnsupportedCodeError
+from ckpt.session.asources import async_source_of, is_asynchronous
 from ckpt.session.items import ATOMS
 
 
@@ -45,8 +46,8 @@ class Source(Protocol):
     def saved(self) -> Any:
         """What goes into the state, in the same pickle graph as the variables; None for nothing."""
 
-    def start(self, index: int, saved: Any) -> Iterator[Any]:
-        """Iterate from item ``index`` on; ``saved`` is what came back (None: nothing)."""
+    def start(self, index: int, saved: Any) -> Any:
+        """An iterator (async where the input is) from item ``index`` on; ``saved`` is what came back (None: nothing)."""
 
     def item(self, index: int) -> tuple[bool, Any]:
         """(True, item ``index``) if it can be looked at without consuming anything."""
@@ -339,6 +340,8 @@ def source_of(iterable: Any, where: str, *, private: bool, passed: Callable[[], 
 
     UnsupportedCodeError for sets, whose order changes from process to process.
     """
+    if is_asynchronous(iterable):
+        return async_source_of(iterable, private=private, passed=passed)
     if isinstance(iterable, (set, frozenset)):
         raise UnsupportedCodeError(
             "a set has another order in every process", where=where, fix="ckpt.loop(sorted(...))"
@@ -360,6 +363,8 @@ def travels(iterable: Any, where: str, *, private: bool) -> bool:
     """Whether ``iterable`` can be part of a state, and be iterated again from its beginning."""
     if isinstance(iterable, (set, frozenset)):
         return True
+    if is_asynchronous(iterable):
+        return False
     return source_of(iterable, where, private=private, passed=lambda: None).begins == "written" and not hasattr(type(iterable), "__next__")
 
 
@@ -368,7 +373,7 @@ def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
 
     After a resume that variable is another object than the one which the generator made again holds.
     """
-    if not hasattr(type(iterable), "__next__"):
+    if not hasattr(type(iterable), "__next__") and not hasattr(type(iterable), "__anext__"):
         return None
     held = {id(value): name for name, value in values.items() if kind_of(value) is not None}
     layer, seen = [iterable], set[int]()
