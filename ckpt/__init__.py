@@ -9,7 +9,7 @@
 
     simulate(100_000)      # kill it; run it again: it goes on where it was
 
-Public: ``job``, ``loop``, ``step``, ``operation_key``, ``open``, ``current_run``, ``Store``, ``triggers``, ``errors``,
+Public: ``job``, ``loop``, ``step``, ``map``, ``Failed``, ``operation_key``, ``open``, ``current_run``, ``Store``, ``triggers``, ``errors``,
 ``Preempted``. Everything else is internal.
 """
 
@@ -19,14 +19,17 @@ from ckpt import errors, triggers
 from ckpt._version import __version__
 from ckpt.errors import CkptError, Preempted
 from ckpt.jobs.job import job
+from ckpt.jobs.mapping import map
 from ckpt.jobs.marks import current_run, loop, operation_key, step
 from ckpt.jobs.opening import open_run as open
+from ckpt.mapping.failed import Failed
 
 if TYPE_CHECKING:
     from ckpt.store import Store
 
 __all__ = [
     "CkptError",
+    "Failed",
     "Preempted",
     "Store",
     "__version__",
@@ -34,6 +37,7 @@ __all__ = [
     "errors",
     "job",
     "loop",
+    "map",
     "open",
     "operation_key",
     "step",

@@ -8,7 +8,7 @@ Unpickles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +23,21 @@ from ckpt.snapshot import SnapshotRef
 ReadSnapshot = Callable[[SnapshotRef], list[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class MapRecord:
+    """One record of a map: results of items (``sections``: an index, and their data), or a mark to execute some again."""
+
+    lsn: int
+    head: dict[str, Any]
+    sections: tuple[bytes, ...]
+
+
 @dataclass(slots=True)
 class ResumePoint:
     """Where the run goes on: a checkpoint (``head`` and the verified ``parts`` of each of its snapshots) and what came after.
 
     ``results`` are the parts of the retained results; ``operations`` the (identity, encoded result) pairs recorded
-    since, in order.
+    since, in order; ``maps`` the records of maps that a re-execution may ask for.
     """
 
     lsn: int
@@ -38,6 +47,7 @@ class ResumePoint:
     parts: list[list[Any]]
     results: list[Any]
     operations: list[tuple[bytes, bytes]] = field(default_factory=list)
+    maps: list[MapRecord] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -93,8 +103,9 @@ def find_resume_point(
     problem: Exception | None = None
     for record in reversed(history.checkpoints):
         covers = int(record.head["covers"])
-        _refuse_damage_after(view.damages, covers, names)
-        if lsn_slot(covers) < view.floor:
+        needed = needed_since(record.head)
+        _refuse_damage_after(view.damages, needed, names)
+        if lsn_slot(needed) < view.floor:
             break  # what was recorded behind it was trimmed away, when newer checkpoints were kept
         try:
             point = open_checkpoint(record, read)
@@ -103,6 +114,7 @@ def find_resume_point(
             problem = problem or error
             continue
         point.operations = _results_since(history.operations, covers)
+        point.maps = maps_since(history.operations, needed)
         return point
     _refuse_damage_after(view.damages, history.began_lsn, names)
     if view.floor > FIRST_SLOT and not history.began_lsn:
@@ -119,7 +131,25 @@ def results_since_start(history: History) -> list[tuple[bytes, bytes]]:
 
 
 def _results_since(operations: list[Record], lsn: int) -> list[tuple[bytes, bytes]]:
-    return [(bytes.fromhex(one.head["id"]), bytes(one.sections[0])) for one in operations if one.lsn > lsn]
+    steps = (one for one in operations if one.lsn > lsn and "id" in one.head)
+    return [(bytes.fromhex(one.head["id"]), bytes(one.sections[0])) for one in steps]
+
+
+def maps_since(operations: list[Record], lsn: int) -> list[MapRecord]:
+    """The records of maps behind ``lsn``. Copies: a view of a section would keep its whole segment in memory."""
+    found = (one for one in operations if one.lsn > lsn and "map" in one.head)
+    return [MapRecord(one.lsn, one.head, tuple(map(bytes, one.sections))) for one in found]
+
+
+def records_since(history: History, resume: ResumePoint | None) -> list[Record]:
+    """The record of the checkpoint that is resumed, and the operations behind it; all operations without one."""
+    first = [record for record in history.checkpoints if resume is not None and record.lsn == resume.lsn]
+    return first + [record for record in history.operations if resume is None or record.lsn > resume.lsn]
+
+
+def needed_since(head: Mapping[str, Any]) -> int:
+    """The LSN behind which a resume from this checkpoint needs records: results of steps, and those of maps."""
+    return min(int(head["covers"]), int(head.get("maps_since", head["covers"])))
 
 
 def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:

@@ -50,6 +50,20 @@ def set_step(identity: bytes | None) -> None:
     _step_depth.identity = identity
 
 
+def inside(identity: bytes | None, address: str) -> None:
+    """This thread, perhaps of a process without any run, executes an item of a map of the run ``address`` (None: ended)."""
+    _step_depth.address = address or None
+    set_step(identity)
+
+
+def address_of_operation() -> str | None:
+    """The run whose operation this thread executes: told by whoever sent the item, else the run of the process."""
+    address: str | None = getattr(_step_depth, "address", None)
+    if address is None and (run := run_of_process()) is not None:
+        return run.address
+    return address
+
+
 def _forget_in_child() -> None:
     for run in _by_thread.values():
         run.disown()

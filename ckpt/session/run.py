@@ -23,6 +23,7 @@ from ckpt.format.path import END, without_loops
 from ckpt.format.records import Kind, lsn_text
 from ckpt.session import current, namespace
 from ckpt.session.loops import MarkedLoop
+from ckpt.session.mapping import Maps
 from ckpt.session.namespace import Namespace
 from ckpt.session.node import Node
 from ckpt.session.operations import Operations, make_spec
@@ -51,6 +52,7 @@ class Run:
         self._namespaces: list[tuple[Namespace, frozenset[str]]] = []
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
+        self.maps = Maps(self, services, self.track, self._recorded)
         self._failure: Exception | None = None
         self._stop: str | None = None
         self._shows_progress = False
@@ -145,7 +147,7 @@ class Run:
         self._saving.submit_and_wait("requested", self.track.root, began)
         self._raise_failure()
         if self._stop is not None:
-            self._end_preempted()
+            self.end_preempted()
 
     def request_checkpoint(self) -> None:
         """Take a checkpoint at the next safe point. Returns at once; may be called from any thread."""
@@ -270,18 +272,22 @@ class Run:
             self._saving.submit_and_wait("signal", self.track.root, began)
         except StorageError as error:
             events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
-        self._end_preempted()
+        self.end_preempted()
 
-    def _end_preempted(self) -> None:
+    def end_preempted(self) -> None:
         assert self._stop is not None
         raise Preempted(self._stop)
 
-    def replaying(self) -> None:
+    def asked_to_stop(self) -> bool:
+        """Whether the run is to stop; asked by what goes on between safe points. Gives a sign of life if one is due."""
         if "pulse" in self.attention:
             self.attention.remove("pulse")
             self._pulse()
-        if self._stop is not None and self.track.replaying:
-            self._end_preempted()
+        return self._stop is not None
+
+    def replaying(self) -> None:
+        if self.asked_to_stop() and self.track.replaying:
+            self.end_preempted()
 
     def _pulse(self) -> None:
         for node in self.track.active:
@@ -364,6 +370,7 @@ class Run:
 
     def close(self) -> None:
         """End the background threads; what is in flight is finished first."""
+        self.maps.close()
         self._beat(reached(self.track.root))
         self._alive = False
         self._saving.close()

@@ -17,6 +17,7 @@ from ckpt.checkpointer import Checkpointer, Kept, Request
 from ckpt.errors import CkptError, LogLostError, MemoryFullError, StorageError
 from ckpt.format.path import path_text, path_to_json
 from ckpt.format.records import Kind
+from ckpt.recovery import needed_since
 from ckpt.session.node import Node, freeze
 from ckpt.session.pacing import Pacing
 from ckpt.session.services import Services
@@ -128,6 +129,7 @@ class Saving:
         """Hand the path below ``root``, with the states that it names, to the checkpointer."""
         # The log's position is read before the results are: a result recorded in between is in both, never in none.
         covers = self._services.log.position
+        maps_since = min(self._recorded.first_needed(root) - 1, covers)
         assert self.entry is not None
         states = [self.entry]
         path = freeze(root.children, states)
@@ -140,6 +142,7 @@ class Saving:
             **self._services.checkpoint_head(),
             "number": self._number,
             "covers": covers,
+            **({"maps_since": int(maps_since)} if maps_since < covers else {}),
             "when": self._services.clock.now(),
             "reason": reason,
             "path": path_to_json(path),
@@ -238,7 +241,7 @@ class Saving:
             events.say(f"checkpoint {request.head['number']} is stored again")
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
-            self._services.retention.committed(lsn, request.head["covers"], packs)
+            self._services.retention.committed(lsn, needed_since(request.head), packs)
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 from ckpt.capture.visible import kind_of
 from ckpt.errors import InputChangedError, UnsupportedCodeError
 from ckpt.session.items import ATOMS
+from ckpt.session.journal import map_source
 
 
 class Source(Protocol):
@@ -343,6 +344,9 @@ def source_of(iterable: Any, where: str, *, private: bool, passed: Callable[[], 
         raise UnsupportedCodeError(
             "a set has another order in every process", where=where, fix="ckpt.loop(sorted(...))"
         )
+    mapped = map_source(iterable)
+    if mapped is not None:
+        return mapped
     if hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict"):
         return StatefulSource(iterable)
     if isinstance(iterable, (io.TextIOWrapper, io.BufferedReader)) and iterable.seekable():
