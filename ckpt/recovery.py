@@ -26,14 +26,23 @@ LOGGED = "logged"
 ReadSnapshot = Callable[[SnapshotRef], list[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class MapRecord:
+    """One record of a map: results of items (``sections``: an index, and their data), or a mark to execute some again."""
+
+    lsn: int
+    head: dict[str, Any]
+    sections: tuple[bytes, ...]
+
+
 @dataclass(slots=True)
 class ResumePoint:
     """Where the run goes on: a checkpoint (``head`` and the verified ``parts`` of each of its snapshots) and what came after.
 
     ``results`` are the parts of the retained results; ``operations`` the (identity, encoded result) pairs recorded
-    since, in order. ``logged`` are the records of operations of logged objects since the image that the checkpoint names;
-    the run goes on where they are at ``position`` (None: it has no such objects). ``path`` is that of a position that was
-    recorded since, if there is one.
+    since, in order; ``maps`` the records of maps that a re-execution may ask for. ``logged`` are the records of operations
+    of logged objects since the image that the checkpoint names; the run goes on where they are at ``position`` (None: it
+    has no such objects). ``path`` is that of a position that was recorded since, if there is one.
     """
 
     lsn: int
@@ -45,6 +54,7 @@ class ResumePoint:
     operations: list[tuple[bytes, bytes]] = field(default_factory=list)
     logged: list[Record] = field(default_factory=list)
     position: int | None = None
+    maps: list[MapRecord] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -112,6 +122,7 @@ def find_resume_point(
             continue
         point.operations = _results_since(history.operations, covers)
         _go_on_from_positions(point, history.operations)
+        point.maps = maps_since(history.operations, int(record.head.get("maps_since", covers)))
         return point
     _refuse_damage_after(view.damages, history.began_lsn, names)
     if view.floor > FIRST_SLOT and not history.began_lsn:
@@ -130,14 +141,18 @@ def results_since_start(history: History) -> list[tuple[bytes, bytes]]:
 def needed_from(head: Mapping[str, Any]) -> int:
     """The LSN behind which a resume from the checkpoint with this head needs the log."""
     covers = int(head["covers"])
-    return min(covers, int(head["logged"]["after"])) if "logged" in head else covers
+    logged = int(head[LOGGED]["after"]) if LOGGED in head else covers
+    return min(covers, logged, int(head.get("maps_since", covers)))
 
 
 def is_needed(operation: Record, head: Mapping[str, Any]) -> bool:
     """Whether a resume from the checkpoint with this head needs the record of an operation."""
-    if LOGGED not in operation.head:
-        return operation.lsn > int(head["covers"])
-    return operation.lsn > needed_from(head)
+    behind = int(head["covers"])
+    if LOGGED in operation.head:
+        behind = min(behind, int(head[LOGGED]["after"])) if LOGGED in head else behind
+    elif "map" in operation.head:
+        behind = min(behind, int(head.get("maps_since", behind)))
+    return operation.lsn > behind
 
 
 def _go_on_from_positions(point: ResumePoint, operations: list[Record]) -> None:
@@ -153,11 +168,20 @@ def _go_on_from_positions(point: ResumePoint, operations: list[Record]) -> None:
 
 
 def _results_since(operations: list[Record], lsn: int) -> list[tuple[bytes, bytes]]:
-    return [
-        (bytes.fromhex(one.head["id"]), bytes(one.sections[0]))
-        for one in operations
-        if one.lsn > lsn and LOGGED not in one.head
-    ]
+    steps = (one for one in operations if one.lsn > lsn and "id" in one.head and LOGGED not in one.head)
+    return [(bytes.fromhex(one.head["id"]), bytes(one.sections[0])) for one in steps]
+
+
+def maps_since(operations: list[Record], lsn: int) -> list[MapRecord]:
+    """The records of maps behind ``lsn``. Copies: a view of a section would keep its whole segment in memory."""
+    found = (one for one in operations if one.lsn > lsn and "map" in one.head)
+    return [MapRecord(one.lsn, one.head, tuple(map(bytes, one.sections))) for one in found]
+
+
+def records_since(history: History, resume: ResumePoint | None) -> list[Record]:
+    """The record of the checkpoint that is resumed, and the operations behind it; all operations without one."""
+    first = [record for record in history.checkpoints if resume is not None and record.lsn == resume.lsn]
+    return first + [record for record in history.operations if resume is None or record.lsn > resume.lsn]
 
 
 def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:

@@ -130,12 +130,12 @@ def operation_key() -> str:
 
     32 hexadecimal digits. OptionError outside a step; in a step that runs plain (no job) a key that never repeats.
     """
-    identity, run = current.in_step(), current.run_of_process()
-    if identity is None or run is None:
+    identity, address = current.in_step(), current.address_of_operation()
+    if identity is None or address is None:
         raise OptionError("operation_key() is called outside a step", fix="call it in a function that runs as ckpt.step")
     from ckpt.session.operations import operation_key as key_of
 
-    return key_of(run.address, identity)
+    return key_of(address, identity)
 
 
 def current_run() -> Run | None:

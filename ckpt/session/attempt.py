@@ -26,20 +26,25 @@ from ckpt.format.records import Kind, Record
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
+from ckpt.mapping.results import Results
 from ckpt.protocols import Clock
 from ckpt.recovery import (
     History,
     ResumePoint,
     find_resume_point,
     history_of,
+    maps_since,
     needed_from,
+    records_since,
     result_record,
     results_since_start,
 )
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
+from ckpt.session.letters import Letters
 from ckpt.session.loops import MarkedLoop
+from ckpt.session.mapjournal import by_map
 from ckpt.session.outputs import outputs_of
 from ckpt.session.pulse import Pulse
 from ckpt.session.run import Run
@@ -301,11 +306,13 @@ def _services(
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
+        maps=by_map(resume.maps if resume is not None else maps_since(history.operations, -1)),
+        letters=Letters(one.head for one in records_since(history, resume)),
         over=over,
         outputs=outputs_of(root, names, log, over=over),
         pulse=Pulse(environment.pulse) if environment.pulse else None,
         pulse_every_s=environment.pulse_every_s,
-        remade_types=(MarkedLoop,),
+        remade_types=(MarkedLoop, Results),
     )
     if resume is not None:
         with log.unless_overtaken():

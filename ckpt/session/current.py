@@ -31,6 +31,7 @@ class _Entry:
 _by_thread: dict[int, _Entry] = {}
 _run: ContextVar[Run | None] = ContextVar("ckpt_run", default=None)
 _step: ContextVar[bytes | None] = ContextVar("ckpt_step", default=None)
+_address: ContextVar[str | None] = ContextVar("ckpt_address", default=None)
 
 
 def running_loop() -> Any:
@@ -113,6 +114,20 @@ def in_step() -> bytes | None:
 
 def set_step(identity: bytes | None) -> None:
     _step.set(identity)
+
+
+def inside(identity: bytes | None, address: str) -> None:
+    """This thread, perhaps of a process without any run, executes an item of a map of the run ``address`` (None: ended)."""
+    _address.set(address or None)
+    set_step(identity)
+
+
+def address_of_operation() -> str | None:
+    """The run whose operation this thread executes: told by whoever sent the item, else the run of the process."""
+    address = _address.get()
+    if address is None and (run := run_of_process()) is not None:
+        return run.address
+    return address
 
 
 def _forget_in_child() -> None:

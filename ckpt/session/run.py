@@ -27,6 +27,7 @@ from ckpt.session import current
 from ckpt.session.committing import Committing
 from ckpt.session.journal import WANTED, Journal
 from ckpt.session.loops import MarkedLoop
+from ckpt.session.mapping import Maps
 from ckpt.session.namespace import Namespace, Namespaces
 from ckpt.session.node import Node
 from ckpt.session.objects import Objects, reduction_of
@@ -59,6 +60,7 @@ class Run:
         self.dict, self.list, self.counter, self.logged = Objects(self._journal).doors
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
+        self.maps = Maps(self, services, self.track, self._recorded)
         self._failure: Exception | None = None
         self._stop: str | None = None
         self._started_s = services.clock.monotonic()
@@ -163,7 +165,7 @@ class Run:
         self._saving.submit_and_wait("requested", self.track.root, began)
         self._raise_failure()
         if self._stop is not None:
-            self._end_preempted()
+            self.end_preempted()
 
     def request_checkpoint(self) -> None:
         """Take a checkpoint at the next safe point. Returns at once; may be called from any thread."""
@@ -297,18 +299,22 @@ class Run:
             self._saving.submit_and_wait("signal", self.track.root, began)
         except StorageError as error:
             events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
-        self._end_preempted()
+        self.end_preempted()
 
-    def _end_preempted(self) -> None:
+    def end_preempted(self) -> None:
         assert self._stop is not None
         raise Preempted(self._stop)
 
-    def replaying(self) -> None:
+    def asked_to_stop(self) -> bool:
+        """Whether the run is to stop; asked by what goes on between safe points. Gives a sign of life if one is due."""
         if "pulse" in self.attention:
             self.attention.remove("pulse")
             self._signs.pulse()
-        if self._stop is not None and self.track.replaying:
-            self._end_preempted()
+        return self._stop is not None
+
+    def replaying(self) -> None:
+        if self.asked_to_stop() and self.track.replaying:
+            self.end_preempted()
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -392,6 +398,7 @@ class Run:
 
     def close(self) -> None:
         """End the background threads; what is in flight is finished first."""
+        self.maps.close()
         self._signs.beat(reached(self.track.root))
         self._journal.closed()
         self._alive = False

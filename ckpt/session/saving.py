@@ -139,6 +139,7 @@ class Saving:
         self.journal.spill()
         # The log's position is read before the results are: a result recorded in between is in both, never in none.
         covers = self._services.log.position
+        maps_since = min(self._recorded.first_needed(root) - 1, covers)
         states = [self.entry]
         path = freeze(root.children, states)
         logged = self.journal.checkpointed(path, states)
@@ -151,6 +152,7 @@ class Saving:
             **self._services.checkpoint_head(),
             "number": self._number,
             "covers": covers,
+            **({"maps_since": int(maps_since)} if maps_since < covers else {}),
             "when": self._services.clock.now(),
             "reason": reason,
             "path": path_to_json(path),

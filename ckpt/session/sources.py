@@ -20,6 +20,7 @@ from ckpt.capture.visible import kind_of
 from ckpt.errors import InputChangedError, UnsupportedCodeError
 from ckpt.session.asources import async_source_of, is_asynchronous
 from ckpt.session.items import ATOMS
+from ckpt.session.mapjournal import map_source
 
 
 class Source(Protocol):
@@ -346,6 +347,9 @@ def source_of(iterable: Any, where: str, *, private: bool, passed: Callable[[], 
         raise UnsupportedCodeError(
             "a set has another order in every process", where=where, fix="ckpt.loop(sorted(...))"
         )
+    mapped = map_source(iterable)
+    if mapped is not None:
+        return mapped
     if hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict"):
         return StatefulSource(iterable)
     if isinstance(iterable, (io.TextIOWrapper, io.BufferedReader)) and iterable.seekable():
