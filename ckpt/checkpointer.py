@@ -23,11 +23,15 @@ from ckpt.staging import StagedState
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference."""
+    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference.
+
+    ``make``: what stages it when it is first written, in the checkpointer's thread.
+    """
 
     staged: StagedState | None
     ref: SnapshotRef | None
     nbytes: int
+    make: Callable[[], StagedState] | None = None
 
 
 @dataclass(slots=True)
@@ -36,7 +40,8 @@ class Request:
 
     ``head`` is the CHECKPOINT record's head; writing adds the fields that only it can tell. ``states`` are named by
     number in its path; ``results`` holds the recorded step results that re-execution can still ask for;
-    ``iterations`` is where it was taken, as the trigger counts.
+    ``iterations`` is where it was taken, as the trigger counts; ``prepare()`` makes durable what the states refer to
+    outside of the store (output files).
     """
 
     head: dict[str, Any]
@@ -44,6 +49,7 @@ class Request:
     results: Kept
     stall_s: float
     iterations: int = 0
+    prepare: Callable[[], None] = lambda: None
     done: threading.Event = field(default_factory=threading.Event)
     error: CkptError | None = None
 
@@ -157,6 +163,7 @@ class Checkpointer:
         # Queued results of steps come first: they would be written without a checkpoint too, so they are no cost of it.
         self._log.flush()
         began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
+        request.prepare()
         written = sum(self._write(state) for state in (*request.states, request.results))
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
         request.head["stored_nbytes"] = written
@@ -170,6 +177,9 @@ class Checkpointer:
         """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""
         if state.ref is not None:
             return 0
+        if state.staged is None and state.make is not None:
+            state.staged, state.make = state.make(), None
+            state.nbytes = state.staged.nbytes
         assert state.staged is not None
         state.ref = self._snapshots.write(state.staged)
         state.staged.release()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -120,6 +121,18 @@ def check_step_options(options: Mapping[str, Any]) -> None:
     for kind in retry_on if isinstance(retry_on, tuple) else (retry_on,):
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise OptionError(f"retry_on names {kind!r}, which is no exception", fix="write retry_on=(OSError,)")
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it gives a coroutine: an ``async def``, a partial of one, or an object with an async ``__call__``."""
+    import inspect
+
+    while isinstance(function, functools.partial):
+        function = function.func
+    if getattr(function, "__ckpt_async__", False) or inspect.iscoroutinefunction(function):
+        return True
+    called = inspect.getattr_static(type(function), "__call__", None)
+    return not inspect.isroutine(function) and inspect.iscoroutinefunction(called)
 
 
 def _seconds_of(variable: str, default: float) -> float:

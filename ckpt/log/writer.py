@@ -99,6 +99,12 @@ class LogWriter:
             self._settle(entry)
         return entry.lsn
 
+    def check_current(self) -> None:
+        """FencedError if a later attempt has begun; StorageError if that cannot be seen."""
+        with self._io:
+            self._raise_if_dead()
+            self._tail.check_current()
+
     @contextlib.contextmanager
     def unless_overtaken(self) -> Iterator[None]:
         """For reading what the log names: what is missing because a successor has swept it is a FencedError, no damage."""

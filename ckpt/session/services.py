@@ -14,9 +14,12 @@ from ckpt.format.names import RunNames
 from ckpt.format.path import OVER, path_text, resumed_text
 from ckpt.lease import HeldLease
 from ckpt.log import LogWriter
+from ckpt.outputs import Outputs
 from ckpt.protocols import Clock, Storage
 from ckpt.recovery import ResumePoint
 from ckpt.retention import Retention
+from ckpt.session.letters import Letters
+from ckpt.session.mapjournal import Found
 from ckpt.session.pulse import Pulse
 from ckpt.session.steps import decode_results
 from ckpt.settings import Options
@@ -49,7 +52,10 @@ class Services:
     code: Mapping[str, str]
     resume: ResumePoint | None
     operations: list[tuple[bytes, bytes]]
+    maps: Mapping[bytes, Found]
+    letters: Letters
     over: bool
+    outputs: Outputs
     pulse: Pulse | None
     pulse_every_s: float
     remade_types: tuple[type, ...] = ()
@@ -79,6 +85,8 @@ class Services:
         if self.resume is not None:
             found = decode_results(self.resume.results, self.names.address)
         found.update(self.operations)
+        for identity in self.maps:
+            found.setdefault(identity, b"")  # what stands for a map's results (see ``session/mapping.py``)
         return found
 
     def resumed_state(self, number: int) -> Kept:
@@ -94,8 +102,8 @@ class Services:
         assert self.resume is not None
         return self.resume.parts[number]
 
-    def resumed_namespaces(self, load: Callable[[list[Any]], Any]) -> list[Any]:
-        """The ``run.state`` values at the resume point itself (where a ``with`` block goes on)."""
+    def resumed_values(self, load: Callable[[list[Any]], Any]) -> Mapping[str, Any]:
+        """What the state at the resume point itself holds besides variables (where a ``with`` block goes on)."""
         assert self.resume is not None
         last = None
         nodes = self.resume.path
@@ -103,8 +111,8 @@ class Services:
             last = nodes[-1]
             nodes = last.children
         if last is None or last.state is None:
-            return []
-        found: list[Any] = load(self.resumed_parts(last.state))["extras"]["namespaces"]
+            return {}
+        found: Mapping[str, Any] = load(self.resumed_parts(last.state))["extras"]
         return found
 
     def note_captured(self, captured: Captured) -> None:
@@ -113,12 +121,12 @@ class Services:
 
     def checkpoint_head(self) -> dict[str, Any]:
         """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""
-        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured}
+        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured, **self.letters.head()}
 
     def status_head(self, status: str, error: str | None = None) -> dict[str, Any]:
         """The head of a STATUS record."""
         when = self.clock.now()
-        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts}
+        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts, **self.letters.head()}
 
     def say_resumed(self) -> None:
         assert self.resume is not None
