@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    appending,
     faraway,
     flatness,
     goodput,
@@ -41,6 +42,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "objects": limits.measure_objects,
     "stall": stalls.measure,
     "steps": steps.measure,
+    "append": appending.measure,
     "many": many.measure,
     "goodput": goodput.measure,
     "overhead": overhead.measure,

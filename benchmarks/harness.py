@@ -21,6 +21,8 @@ from typing import Any
 
 PROGRAMS = Path(__file__).parent / "programs"
 
+MIB = 1 << 20
+
 CHILD_S = 400
 """Seconds after which a program that does not end is given up, so that the other rows are still measured."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 
-from benchmarks.harness import Bench, Row, compare
+from benchmarks.harness import MIB, Bench, Row, compare, not_measured
 
 PAUSE_S = 0.010
 PEAK = 2.1
@@ -41,9 +41,23 @@ def measure_memory(bench: Bench) -> list[Row]:
             state = float(found["state"])
     label = f"W1 {mib} MiB, 100 % changed: peak of memory"
     return [
+        _limited(bench, mib),
         compare(label, ours, ("the state itself", [state] * len(ours)), unit="B", target=PEAK),
         compare(label, ours, ("CKPT_DISABLE=1", plain), unit="B"),
     ]
+
+
+def _limited(bench: Bench, mib: int) -> Row:
+    """With a limit of a quarter of the state: what is taken besides it."""
+    limit = mib // 4
+    label = f"W1 {mib} MiB, memory_limit={limit}MiB: peak of memory besides the state"
+    besides: list[float] = []
+    for _ in range(bench.size(3, 1)):
+        found = bench.result("memory.py", mib, "100", 3, limit)
+        if "unknown" in found:
+            return not_measured(label, "this version of ckpt has no memory_limit")
+        besides.append(float(found["peak"] - found["state"]))
+    return compare(label, besides, ("the limit", [limit * float(MIB)] * len(besides)), unit="B", target=1.0)
 
 
 def measure_restore(bench: Bench) -> list[Row]:

@@ -1,6 +1,6 @@
-"""Memory that a job with checkpoints takes at its peak. Usage: memory.py MIB PERCENT ROUNDS
+"""Memory that a job with checkpoints takes at its peak. Usage: memory.py MIB PERCENT ROUNDS [LIMIT_MIB]
 
-Says ``peak``: the most that was resident beyond what was before the state was made, and ``state``, both in bytes. Run with
+LIMIT_MIB: the job's ``memory_limit``; says ``unknown`` if there is no such option. Else says ``peak``: the most that was resident beyond what was before the state was made, and ``state``, both in bytes. Run with
 CKPT_DISABLE=1 it is the same program without checkpoints.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import ckpt
 from benchmarks.programs.common import say
@@ -28,7 +29,6 @@ class Before:
     nbytes = 0
 
 
-@ckpt.job(key="memory", every="1000h")
 def job(mib: int, percent: str, rounds: int) -> None:
     state = None
     for _ in ckpt.loop(range(rounds)):
@@ -42,5 +42,11 @@ def job(mib: int, percent: str, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    job(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    limit: dict[str, Any] = {"memory_limit": f"{sys.argv[4]}MiB"} if len(sys.argv) > 4 else {}
+    try:
+        decorated = ckpt.job(key="memory", every="1000h", **limit)(job)
+    except ckpt.errors.OptionError:
+        say(unknown=True)
+        sys.exit(0)
+    decorated(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
     say(peak=status("VmHWM") - Before.nbytes, state=int(sys.argv[1]) * MIB)
