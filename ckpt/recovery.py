@@ -107,12 +107,12 @@ def find_resume_point(
 
     CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
-    problem: Exception | None = None
+    problem: IntegrityError | MissingKeyError | None = None
     for record in reversed(history.checkpoints):
         covers = int(record.head["covers"])
         needed = needed_from(record.head)
         _refuse_damage_after(view.damages, needed, names)
-        if needed >= 0 and lsn_slot(needed) < view.floor:
+        if lsn_slot(needed) < view.floor:
             break  # what was recorded behind it was trimmed away, when newer checkpoints were kept
         try:
             point = open_checkpoint(record, read)
@@ -120,6 +120,8 @@ def find_resume_point(
             tell(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
             problem = problem or error
             continue
+        if problem is not None:
+            _refuse_lost_positions(point, history.operations, problem)
         point.operations = _results_since(history.operations, covers)
         _go_on_from_positions(point, history.operations)
         point.maps = maps_since(history.operations, int(record.head.get("maps_since", covers)))
@@ -165,6 +167,23 @@ def _go_on_from_positions(point: ResumePoint, operations: list[Record]) -> None:
             point.path = _path(one.head, f"operations {lsn_text(one.lsn)}")
             point.position = int(one.head[LOGGED]["from"]) + int(one.head[LOGGED]["count"])
             return
+
+
+def names_later_checkpoint(operation: Record, head: Mapping[str, Any]) -> bool:
+    """Whether a record says where the run was, by a checkpoint that is newer than the one with this head."""
+    return int(operation.head.get("checkpoint", 0)) > int(head["number"])
+
+
+def _refuse_lost_positions(point: ResumePoint, operations: list[Record], problem: IntegrityError | MissingKeyError) -> None:
+    """Where a run recorded its position it was told that nothing will be executed again: no older checkpoint does."""
+    for one in operations:
+        if names_later_checkpoint(one, point.head):
+            raise CorruptionError(
+                f"the run got to {one.head.get('where')} ({lsn_text(one.lsn)}), which rests on a checkpoint that cannot be "
+                f"used: {problem.what}",
+                path=getattr(problem, "path", "") or problem.where,
+                fix="restore the store from a copy, or give that up: ckpt repair --accept-loss",
+            ) from problem
 
 
 def _results_since(operations: list[Record], lsn: int) -> list[tuple[bytes, bytes]]:

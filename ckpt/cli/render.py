@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt.events import span_text
 from ckpt.store import Attempt, Checkpoint, Entry, Finding, Repair, RunInfo, RunSummary
+from ckpt.store.info import operations_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -231,6 +232,8 @@ def _print_state(console: Console, checkpoint: Checkpoint) -> None:
     made = table([("variable", "fold"), ("size", "right")], f"State in checkpoint {checkpoint.number}")
     for name, nbytes in sorted(checkpoint.captured.items(), key=lambda item: (-item[1], item[0])):
         made.add_row(plain(name), plain(size_text(nbytes) if nbytes >= 0 else "-"))
+    for name, (kind, entries) in sorted(checkpoint.logged.items()):
+        made.add_row(plain(f"{name} ({kind}, logged)"), plain(f"{entries} entries"))
     for name in sorted(checkpoint.remade):
         made.add_row(plain(name), plain("made again", "dim"))
     console.print(made)
@@ -269,6 +272,9 @@ def entry_text(entry: Entry) -> str:
     head = entry.head
     if entry.kind == "fence":
         says = f"attempt {entry.attempt} on {head.get('host', '?')} pid {head.get('pid', '?')}"
+    elif entry.kind == "operation" and "logged" in head:
+        position = "" if "path" not in head else f" up to {head.get('where') or 'start'}"
+        says = f"{operations_text(head)}{position}, {size_text(entry.nbytes)}"
     elif entry.kind == "operation":
         seconds = head.get("seconds")
         took = f" in {span_text(seconds)}" if isinstance(seconds, int | float) else ""

@@ -56,7 +56,7 @@ class Run:
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
         self._captures_locals = captures_locals
         self._namespaces = Namespaces()
-        self._journal = Journal(services, self, self.attention, eager=not captures_locals)
+        self._journal = Journal(services, self, self.attention, eager=not captures_locals and not services.options.sync_interval_s)
         self.dict, self.list, self.counter, self.logged = Objects(self._journal).doors
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
@@ -241,7 +241,8 @@ class Run:
         if kind == "iteration" and node.index == 1:
             refuse_tasks(self, self.track.chain(frame), self._services.options.recreate)
         if kind != "closed" and self._committing.is_due(node):
-            self._committing.commit(node, frame, now)
+            if self._committing.commit(node, frame, now):
+                self._pacing.taken()
         if self._saving.is_wanted(self.track.active, node, now):
             self._take(node, frame, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:
