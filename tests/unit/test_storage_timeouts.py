@@ -5,6 +5,7 @@ The proxy holds a hanging request until the test is over, so a request without a
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from ckpt.storage import clients, resolve
 from ckpt.storage.retrying import RetryPolicy
 from ckpt.storage.uploading import PIECE
 
-LIMIT_S = 1.0
+LIMIT_S = 0.8
 PATIENT = RetryPolicy(first_s=0.01, longest_s=0.05, deadline_s=40.0)
 SILENCES = [(PIECES[0], "hang"), (PIECES[1], "mute"), (PIECES[2], "mute")]
 
@@ -35,18 +36,19 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
         found.through.exists("warm")  # imports and credentials take their time, too
         monkeypatch.setattr(clients, "REQUEST_S", LIMIT_S)
         yield found
+    del found
+    gc.collect()  # cancelled requests complain when they are collected: here, and not in the midst of something else
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", ["hang", "mute"])
-def test_request_that_is_never_answered_ends_by_its_time_and_is_made_again(way: Way, kind: str) -> None:
-    fault = HttpFault(SMALL_WRITE, kind)
+def test_request_that_is_never_answered_ends_by_its_time_and_is_made_again(way: Way) -> None:
+    fault = HttpFault(SMALL_WRITE, "mute")
     way.strike(fault)
     assert way.through.put_if_absent("slot", b"my nonce") is True
     assert fault.struck == 1
-    way.strike(HttpFault("^(GET|HEAD)", kind))
+    way.strike(HttpFault("^(GET|HEAD)", "hang"))
     assert way.through.get("slot") == b"my nonce"
-    way.strike(HttpFault("^DELETE", kind))
+    way.strike(HttpFault("^DELETE", "mute"))
     way.through.delete("slot")
     assert way.beside.list("") == []
 
