@@ -143,7 +143,7 @@ class Attempt:
             head = self.services.status_head("preempted", str(error.reason))
             events.say(f"{self.plan.names.address}: {error}")
         else:
-            head = self.services.status_head("failed", f"{type(error).__name__}: {error}"[:500])
+            head = self.services.status_head("failed", self.services.redact(f"{type(error).__name__}: {error}")[:500])
         self.services.log.append(Kind.STATUS, {**head, **self.run.cost_head()}, durable=True)
         # Not after an interrupt or an exit, which is no mistake of the code; and not by an attempt that was overtaken.
         if isinstance(error, Exception) and self.services.saved_at:
@@ -240,7 +240,7 @@ def _open_store(plan: Plan) -> StoreRoot:
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
-    facts = _facts(plan, holder)
+    facts = _facts(plan, holder, root.redact)
     place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
     log, view = LogWriter.take_over(place, fence=facts, known=seen)
     try:
@@ -295,6 +295,7 @@ def _services(
         key=key,
         clock=clock,
         entropy=plan.entropy,
+        redact=root.redact,
         lease=lease,
         log=log,
         snapshots=snapshots,
@@ -320,15 +321,15 @@ def _services(
     return services
 
 
-def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
-    """What the log says of an attempt: enough to start it again, nothing of the environment."""
+def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str, Any]:
+    """What the log says of an attempt: enough to start it again, nothing of the environment, and no credentials."""
     return {
         **asdict(holder),
         "job": plan.names.job,
         "run_id": plan.names.run_id,
-        "arguments": plan.arguments,
+        "arguments": redact(plan.arguments),
         "argument_digests": dict(plan.argument_digests),
-        "command": host.command_line(),
+        "command": [*map(redact, host.command_line())],
         "cwd": os.getcwd(),
         "python": sys.version.split()[0],
         "ckpt": __version__,

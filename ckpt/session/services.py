@@ -41,6 +41,7 @@ class Services:
     key: Key
     clock: Clock
     entropy: Callable[[int], bytes]
+    redact: Callable[[str], str]
     lease: HeldLease
     log: LogWriter
     snapshots: SnapshotWriter

@@ -10,7 +10,7 @@ import builtins
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ckpt.errors import IntegrityError, OptionError, RunNotFoundError, UntrustedError
 from ckpt.format.names import RunNames, is_run_id, parse_job
@@ -80,6 +80,9 @@ class Store:
         self._storage_options = storage_options
         self._opened: StoreRoot | None = None
         self._clock = SystemClock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ckpt.Store is never pickled: it may hold keys and credentials; make it again from its address")
 
     @property
     def url(self) -> str:
