@@ -43,6 +43,10 @@ class Settings:
     def truncates(self) -> bool:
         return "w" in self.mode
 
+    def values(self) -> list[Any]:
+        """The arguments that make equal settings."""
+        return [self.mode, self.encoding, self.errors, self.newline, self.join]
+
     def encoder(self) -> codecs.IncrementalEncoder | None:
         """For text: an encoder in its first state."""
         if self.binary:

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from ckpt import events, host
 from ckpt.errors import CkptError, OptionError
-from ckpt.outputs.claim import Owner
+from ckpt.outputs.claim import SUFFIX, Owner
 from ckpt.outputs.handle import Output, Settings
 from ckpt.outputs.local import LocalSink
-from ckpt.outputs.parts import PartsSink
+from ckpt.outputs.parts import PartsSink, is_claimed
 
 BUFFER_BYTES = 256 << 10
 """Bytes that are gathered before they are handed to the system."""
@@ -109,14 +109,13 @@ class _Entry:
         self.flush()
         return {
             "name": self.name,
-            "settings": [self.settings.mode, self.settings.encoding, self.settings.errors, self.settings.newline,
-                         self.settings.join],
+            "settings": self.settings.values(),
             "length": self.length,
             "crc": self.crc,
             "encoder": self.encoder.getstate() if self.encoder is not None else 0,
             "opens": self.opens,
             "sink": self.sink.saved() if self.sink is not None else None,
-        }  # fmt: skip
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.length, self.crc, self.opens = saved["length"], saved["crc"], saved["opens"]
@@ -236,6 +235,17 @@ class Outputs:
             for entry in self._entries.values():
                 entry.go_live()
 
+    def listed(self) -> dict[str, Any]:
+        """For the head of the record that the run is finished: what ``tidy`` needs. Empty if there are no outputs."""
+        every = [[entry.name, *entry.settings.values()] for entry in self._entries.values()]
+        return {"outputs": every} if every else {}
+
+    def tidy(self, listed: list[list[Any]]) -> None:
+        """Let go of the outputs of a run that is over, if it died just before it did so."""
+        for name, *settings in listed:
+            self._entry(name, Settings(*settings))
+        self.release()
+
     # -- making durable, and the end --------------------------------------------------------------------------
 
     def make_durable(self) -> None:
@@ -257,10 +267,18 @@ class Outputs:
         """The result is recorded. What cannot be tidied up is said; it costs nothing but space."""
         for entry in self._entries.values():
             try:
-                if entry.sink is not None:
-                    entry.sink.release()
+                sink = self._left_behind(entry) if self._over else entry.sink
+                if sink is not None:
+                    sink.release()
             except CkptError as error:
                 events.say(f"what lies beside the output file could not be removed: {error}")
+
+    def _left_behind(self, entry: _Entry) -> Sink | None:
+        """Of a run that is over: the output again, if an attempt died just before it could let go of it."""
+        place = local_place(entry.name)
+        if place is not None:
+            return self._sink(entry.name, entry.settings) if os.path.exists(place + SUFFIX) else None
+        return self._sink(entry.name, entry.settings) if is_claimed(entry.name) else None
 
     def close(self) -> None:
         """The attempt ends: what was written is handed to the system, so that it can be looked at."""

@@ -31,6 +31,14 @@ def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, *, over: bool) 
     )
 
 
+def tidy_outputs(root: StoreRoot, names: RunNames, listed: list[list[Any]]) -> None:
+    """Let go of the outputs of a finished run, should it have died between its last record and that."""
+    owner = Owner(names.address, root.store_id, root.url)
+    Outputs(
+        owner, over=True, new_tag=lambda: "", check_current=lambda: None, may_write=lambda: False
+    ).tidy(listed)
+
+
 def reducer_of(kind: type) -> Callable[[Any], Any] | None:
     """How objects of this type go into a state, if it is one of those that this module knows."""
     if kind is Output:
@@ -39,8 +47,7 @@ def reducer_of(kind: type) -> Callable[[Any], Any] | None:
 
 
 def _reduce_output(value: Output) -> Any:
-    one = value.settings
-    return find_output, (value.name, [one.mode, one.encoding, one.errors, one.newline, one.join])
+    return find_output, (value.name, value.settings.values())
 
 
 def find_output(name: str, settings: list[Any]) -> Output:

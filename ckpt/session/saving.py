@@ -173,6 +173,7 @@ class Saving:
         ref = self._services.snapshots.write(kept.staged)
         kept.staged.release()
         whole = {**self._services.status_head("finished"), "result_bytes": kept.nbytes, **head}
+        whole |= self._services.outputs.listed()
         # Commit point of the run: from here on it returns its recorded result.
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
         self._services.retention.finished(lsn, ref.packs)
