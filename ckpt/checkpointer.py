@@ -23,18 +23,22 @@ from ckpt.staging import StagedState
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference."""
+    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference.
+
+    ``make``: what stages it when it is first written, in the checkpointer's thread.
+    """
 
     staged: StagedState | None
     ref: SnapshotRef | None
     nbytes: int
+    make: Callable[[], StagedState] | None = None
 
 
 @dataclass(slots=True)
 class Request:
     """A checkpoint to be made durable.
 
-    ``head`` is the CHECKPOINT record's head but for the fields that only writing can tell; ``states`` are named by
+    ``head`` is the CHECKPOINT record's head; writing adds the fields that only it can tell. ``states`` are named by
     number in its path; ``results`` holds the recorded step results that re-execution can still ask for;
     ``iterations`` is where it was taken, as the trigger counts; ``prepare()`` makes durable what the states refer to
     outside of the store (output files).
@@ -162,13 +166,10 @@ class Checkpointer:
         request.prepare()
         written = sum(self._write(state) for state in (*request.states, request.results))
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
-        head = {
-            **request.head,
-            "stored_nbytes": written,
-            "persist_s": round(self._clock.monotonic() - began, 6),
-        }
+        request.head["stored_nbytes"] = written
+        request.head["persist_s"] = round(self._clock.monotonic() - began, 6)
         # Commit point: the packs are durable, and this record makes them a checkpoint.
-        lsn = self._log.append(Kind.CHECKPOINT, head, [ref.encode() for ref in refs], durable=True)
+        lsn = self._log.append(Kind.CHECKPOINT, request.head, [ref.encode() for ref in refs], durable=True)
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
         return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu
 
@@ -176,6 +177,9 @@ class Checkpointer:
         """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""
         if state.ref is not None:
             return 0
+        if state.staged is None and state.make is not None:
+            state.staged, state.make = state.make(), None
+            state.nbytes = state.staged.nbytes
         assert state.staged is not None
         state.ref = self._snapshots.write(state.staged)
         state.staged.release()

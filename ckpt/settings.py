@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -122,6 +123,18 @@ def check_step_options(options: Mapping[str, Any]) -> None:
             raise OptionError(f"retry_on names {kind!r}, which is no exception", fix="write retry_on=(OSError,)")
 
 
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it gives a coroutine: an ``async def``, a partial of one, or an object with an async ``__call__``."""
+    import inspect
+
+    while isinstance(function, functools.partial):
+        function = function.func
+    if getattr(function, "__ckpt_async__", False) or inspect.iscoroutinefunction(function):
+        return True
+    called = inspect.getattr_static(type(function), "__call__", None)
+    return not inspect.isroutine(function) and inspect.iscoroutinefunction(called)
+
+
 def _seconds_of(variable: str, default: float) -> float:
     """The seconds that an environment variable says. OptionError if it is no number above 0."""
     text = os.environ.get(variable) or str(default)
@@ -132,6 +145,11 @@ def _seconds_of(variable: str, default: float) -> float:
     if not seconds > 0:
         raise OptionError(f"{variable}={text!r} is not a number of seconds", fix="give a number above 0")
     return seconds
+
+
+def trial_store(folder: str) -> str:
+    """Where the runs of the trial in ``folder`` are stored."""
+    return os.path.join(folder, "store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +164,7 @@ class Environment:
     pulse: str | None
     pulse_every_s: float
     encrypt: bool = False
+    trial: str | None = None
 
     @classmethod
     def read(cls) -> Environment:
@@ -159,13 +178,18 @@ class Environment:
             pulse=get("CKPT_PULSE") or None,
             pulse_every_s=_seconds_of("CKPT_PULSE_EVERY", 1.0),
             encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
+            trial=get("CKPT_TRIAL") or None,
         )
 
     def apply(self, options: Options) -> Options:
-        """Fill ``store``, ``every`` and ``progress`` where the program says nothing."""
+        """Fill ``store``, ``every`` and ``progress`` where the program says nothing.
+
+        In a trial (``ckpt bench``) the store is the trial's, whatever the program says: no run of its own is touched.
+        """
+        chosen = options.store if options.store is not None else self.store or DEFAULT_STORE
         return replace(
             options,
-            store=options.store if options.store is not None else self.store or DEFAULT_STORE,
+            store=chosen if self.trial is None else trial_store(self.trial),
             every=options.every if options.every is not None else self.every or DEFAULT_EVERY,
             progress=options.progress if options.progress is not None else self.progress,
         )

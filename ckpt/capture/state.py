@@ -317,11 +317,12 @@ def _variable_names(frame: types.FrameType) -> list[str]:
 
 
 def _generators_of(frame: types.FrameType, scene: Scene) -> set[int]:
-    """Ids of generator objects in variables that run in ``frame``."""
+    """Ids of generators and coroutines in variables that run in ``frame``."""
     found = set()
     for variables in scene.locals:
         for value in variables.values():
-            if isinstance(value, types.GeneratorType) and value.gi_frame is frame:
+            own = getattr(value, "gi_frame" if isinstance(value, types.GeneratorType) else "cr_frame", None)
+            if isinstance(value, types.GeneratorType | types.CoroutineType) and own is frame:
                 found.add(id(value))
     return found
 

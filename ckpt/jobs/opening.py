@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ckpt import triggers
+from ckpt import trial, triggers
 from ckpt.errors import OptionError
 from ckpt.session import current
 from ckpt.settings import Environment, Options
@@ -35,10 +35,12 @@ class OpenRun:
             from ckpt.jobs.plain import PlainRun
 
             return PlainRun(self._name, self._options.run_id or "default")
+        current.refuse_second(f"{self._name}/{self._options.run_id or 'default'}")
         from ckpt.format.names import RunNames
         from ckpt.session.attempt import Attempt, Plan, open_attempt
 
         options = environment.apply(self._options)
+        trial.watch(environment.trial)
         triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
         names = RunNames(self._name, options.run_id or "default")
         attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))

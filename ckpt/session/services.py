@@ -18,6 +18,8 @@ from ckpt.outputs import Outputs
 from ckpt.protocols import Clock, Storage
 from ckpt.recovery import ResumePoint
 from ckpt.retention import Retention
+from ckpt.session.letters import Letters
+from ckpt.session.mapjournal import Found
 from ckpt.session.pulse import Pulse
 from ckpt.session.steps import decode_results
 from ckpt.settings import Options
@@ -50,6 +52,8 @@ class Services:
     code: Mapping[str, str]
     resume: ResumePoint | None
     operations: list[tuple[bytes, bytes]]
+    maps: Mapping[bytes, Found]
+    letters: Letters
     over: bool
     outputs: Outputs
     pulse: Pulse | None
@@ -81,6 +85,8 @@ class Services:
         if self.resume is not None:
             found = decode_results(self.resume.results, self.names.address)
         found.update(self.operations)
+        for identity in self.maps:
+            found.setdefault(identity, b"")  # what stands for a map's results (see ``session/mapping.py``)
         return found
 
     def resumed_state(self, number: int) -> Kept:
@@ -115,12 +121,12 @@ class Services:
 
     def checkpoint_head(self) -> dict[str, Any]:
         """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""
-        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured}
+        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured, **self.letters.head()}
 
     def status_head(self, status: str, error: str | None = None) -> dict[str, Any]:
         """The head of a STATUS record."""
         when = self.clock.now()
-        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts}
+        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts, **self.letters.head()}
 
     def say_resumed(self) -> None:
         assert self.resume is not None

@@ -220,9 +220,9 @@ MUTANTS = (
         "tests/unit/test_root.py", "test_key_that_others_can_read_or_change_is_refused",
     ),
     Mutant(
-        "staged memory is the job's own", "1", "staging.py",
-        "            if source.nbytes < SMALL_COPY:\n                part[:] = source\n",
-        "            if source.nbytes < SMALL_COPY:\n                pass\n",
+        "staged memory is the job's own", "1", "staging/stager.py",
+        "            if source.nbytes < memory.SMALL_COPY:\n                part[:] = source\n",
+        "            if source.nbytes < memory.SMALL_COPY:\n                pass\n",
         "tests/unit/test_staging.py", "test_parts_are_the_skeleton_and_the_buffers",
     ),
 )  # fmt: skip

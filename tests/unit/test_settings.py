@@ -176,3 +176,10 @@ def test_default_that_the_program_writes_out_is_stronger_than_the_environment(
     environment.setenv("CKPT_EVERY", "30s")
     assert Environment.read().apply(Options(every="1%")).every == "1%"
     assert Environment.read().apply(Options()).every == "30s"
+
+
+def test_a_trial_keeps_every_run_in_its_own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKPT_TRIAL", "/tmp/trial")
+    monkeypatch.setenv("CKPT_STORE", "s3://theirs/runs")
+    applied = Environment.read().apply(Options(store="/their/own"))
+    assert applied.store == "/tmp/trial/store"
