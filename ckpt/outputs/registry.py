@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import threading
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -150,12 +149,11 @@ class Outputs:
         may_write: Callable[[], bool],
     ) -> None:  # fmt: skip
         """``over``: the run is finished, and only gets its last state back: nothing is written any more. ``new_tag`` and
-        ``check_current``: see ``parts``; ``may_write()``: whether the job itself is executing, and not a step or a thread."""
+        ``check_current``: see ``parts``; ``may_write()``: whether the job itself is executing: its thread and task, its process, and no step."""
         self._owner, self._over, self._new_tag, self._check_current = owner, over, new_tag, check_current
         self._may_write = may_write
         self._entries: dict[str, _Entry] = {}
         self._live = False
-        self._pid, self._thread = os.getpid(), threading.get_ident()
 
     def open(self, path: str | os.PathLike[str], settings: Settings) -> Output:
         """The output at ``path``: the one object of it that the run has. OptionError, OutputBusyError,
@@ -206,10 +204,10 @@ class Outputs:
 
     def check_writable(self, name: str) -> None:
         """OptionError where what is written could not be made exact: in steps, other threads, child processes."""
-        if os.getpid() == self._pid and threading.get_ident() == self._thread and self._may_write():
+        if self._may_write():
             return
         raise OptionError(
-            "an output file is used in a step, in another thread or in a child process, where a resume could not tell "
+            "an output file is used in a step, or in another thread, task or process than the job's, where a resume could not tell "
             "what was written",
             where=name,
             fix="return what is to be written, and write it in the job itself",

@@ -27,7 +27,7 @@ def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, *, over: bool) 
         over=over,
         new_tag=lambda: tag_of(log.epoch),
         check_current=log.check_current,
-        may_write=lambda: current.run_of_thread() is not None,
+        may_write=current.in_order,
     )
 
 

@@ -161,6 +161,7 @@ class Saving:
             "interval_s": round(now - self._pacing.last_s, 3),
             "nbytes": sum(state.nbytes for state in states),
             **logged,
+            **self._services.parts_head(states),
         }
         self._pacing.last_s = now
         self._services.trigger.taken(self._pacing.iterations, began_s)

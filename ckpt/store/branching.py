@@ -16,11 +16,11 @@ from typing import Any
 from ckpt import host
 from ckpt.errors import CorruptionError, OptionError
 from ckpt.format.names import RunNames
-from ckpt.format.records import Kind, Record, lsn_of
+from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
-from ckpt.recovery import history_of, open_checkpoint
+from ckpt.recovery import VOID, history_of, is_needed, moved, needed_from, open_checkpoint
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
@@ -66,8 +66,13 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
         try:
             sections, stored = _copied(root, names, new, record, log.epoch)
             facts = _facts(view, new, f"{names.address}@{number}")
-            covers = lsn_of(log.next_slot, 2)
-            log.rewrite(_fork_records(record, facts, sections, clock.now(), covers))  # Commit point.
+            head = moved(record.head, lsn_of(log.next_slot, 2))
+            operations = [
+                (one.kind, one.head, one.sections)
+                for one in history_of(view.records).operations
+                if is_needed(one, record.head) and one.lsn <= int(record.head["covers"])
+            ]
+            log.rewrite(_fork_records(head, facts, sections, operations, clock.now()))  # Commit point.
         finally:
             log.close()
     return Fork(new.address, names.address, number, int(record.head["nbytes"]), stored)
@@ -111,7 +116,10 @@ def _facts(view: LogView, new: RunNames, origin: str) -> dict[str, Any]:
     return {**(starts[-1].head if starts else {}), "run_id": new.run_id, "command": [], FORK: origin}
 
 
-def _fork_records(record: Record, facts: dict[str, Any], sections: list[Buffer], now_s: float, covers: int) -> Any:
+def _fork_records(
+    head: dict[str, Any], facts: dict[str, Any], sections: list[Buffer], operations: list[Any], now_s: float
+) -> list[Any]:
+    """All that the log of a fork says: written as an attempt writes it that starts afresh and gets so far."""
     ended = {
         **facts, "status": "preempted", "when": now_s, "error": f"forked from {facts[FORK]}", "attempts": [],
         "seconds": 0.0, "checkpoints": 0, "stall_s": 0.0, "cost_s": 0.0,
@@ -119,7 +127,8 @@ def _fork_records(record: Record, facts: dict[str, Any], sections: list[Buffer],
     return [
         (Kind.STATUS, {"status": "reset", "when": now_s, FORK: facts[FORK]}, []),
         (Kind.STATUS, {**facts, "status": "running"}, []),
-        (Kind.CHECKPOINT, {**record.head, "covers": covers}, sections),
+        (Kind.CHECKPOINT, head, sections),
+        *operations,
         (Kind.STATUS, ended, []),
     ]
 
@@ -135,6 +144,8 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
         _check_whole(view, names)
         if history_of(view.records).finished is not None:
             raise OptionError("the run is finished", where=names.address, fix="fork it: ckpt fork")
+        if lsn_slot(needed_from({**record.head, "covers": view.records[-1].lsn})) < view.floor:
+            raise OptionError(f"what checkpoint {number} needs is not kept", where=names.address, fix="choose a newer one")
         open_checkpoint(record, lambda ref: read_snapshot(ref, root.storage, names, root.key))
         fence = {**Holder.this_process(clock).to_json(), RESET: number}
         log, now = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
@@ -143,7 +154,7 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
             following = 1 + max(int(one.head["number"]) for one in history_of(now.records).checkpoints)
             head = {
                 **record.head, "number": following, "covers": log.position, "reason": "reset", RESET: number,
-                "stall_s": 0.0, "persist_s": 0.0, "interval_s": 0.0, "stored_nbytes": 0,
+                VOID: [int(record.head["covers"]), log.position], "stall_s": 0.0, "persist_s": 0.0, "interval_s": 0.0, "stored_nbytes": 0,
             }  # fmt: skip
             # Commit point: the newest checkpoint is the old one, and it covers all that was recorded since.
             log.append(Kind.CHECKPOINT, head, [bytes(section) for section in record.sections])

@@ -29,7 +29,8 @@ def diff_checkpoints(root: StoreRoot, a: Which, b: Which) -> Diff:
     entries = []
     for name in sorted({*sizes[0], *sizes[1]}):
         change = _change(name, sizes, contents)
-        if change != "same":
+        # With all chunks in common nothing differs, whether or not it is known where it is.
+        if change != "same" and (change != "unknown" or chunks[0] != chunks[1]):
             entries.append(DiffEntry(name, change, sizes[0].get(name), sizes[1].get(name)))
     texts = [f"{names.address}@{record.head['number']}" for (names, _), record in zip((a, b), records, strict=True)]
     return Diff(
