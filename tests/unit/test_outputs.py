@@ -107,6 +107,30 @@ def test_file_that_is_not_as_the_run_left_it_is_refused_by_name_and_not_touched(
     assert path.read_text() == LINES
 
 
+ITEMS = ["a", "b", "c", "d"]
+
+
+@ckpt.job(every="1it", key="by key")
+def by_key() -> None:
+    out = ckpt.output("keys.txt")
+    for item in ckpt.loop(ITEMS, key=str):
+        out.write(f"{item}\n" * 9)
+        out.flush()
+        settle()
+        if item == "c" and os.path.exists("die"):
+            raise Dies
+
+
+def test_what_was_written_for_an_item_that_is_gone_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("die").touch()
+    with pytest.raises(Dies):
+        by_key()
+    assert "c\n" in Path("keys.txt").read_text()
+    monkeypatch.setattr(sys.modules[__name__], "ITEMS", ["a", "b"])
+    by_key()
+    assert Path("keys.txt").read_text() == "a\n" * 9 + "b\n" * 9
+
+
 def test_file_that_another_process_has_open_is_refused() -> None:
     program = (
         "import sys; from ckpt.outputs.claim import *; claim_local(sys.argv[1], Owner('j/r', 'id', 'u'), truncates=False)\n"

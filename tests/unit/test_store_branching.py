@@ -16,8 +16,12 @@ import ckpt
 from ckpt.cli.main import cli
 from ckpt.errors import CorruptionError, OptionError, RunBusyError
 from ckpt.format.names import RunNames
+from ckpt.format.records import Kind
 from ckpt.host import SystemClock
+from ckpt.log import read_log
+from ckpt.recovery import find_resume_point, history_of
 from ckpt.root import StoreRoot
+from ckpt.snapshot import read_snapshot
 from ckpt.store import Store
 from ckpt.store.branching import fork_run, reset_run
 
@@ -266,6 +270,33 @@ def test_results_of_a_map_are_those_of_the_old_checkpoint(way: str, store: Store
     assert mapped.options(run_id=run_id)(10) == [i * i for i in range(10)]
     assert 0 not in CALLS
     assert store.verify() == []
+
+
+def test_operations_behind_the_checkpoint_that_a_run_is_reset_to_do_not_count(tmp_path: Path) -> None:
+    writing = Writing.start(tmp_path / "store")
+
+    def record(name: str) -> None:
+        writing.log.append(Kind.OPERATION, {"map": name, "id": "00"}, [b""])
+
+    before = writing.log.position
+    record("first")
+    writing.checkpoint(1, maps_since=before)
+    record("second")
+    writing.checkpoint(2, maps_since=before)
+    record("third")
+    writing.end()
+    Store(tmp_path / "store").reset("sim/aaaa", to=1)
+    root = StoreRoot.open(tmp_path / "store")
+    again = Writing.start(tmp_path / "store")
+    again.log.append(Kind.OPERATION, {"map": "fourth", "id": "00"}, [b""])
+    again.end()
+    view = read_log(root.storage, again.names, root.key)
+    point = find_resume_point(
+        view, history_of(view.records), again.names, lambda ref: read_snapshot(ref, root.storage, again.names, root.key)
+    )
+    assert point is not None
+    assert (point.head["number"], point.head["reset_to"]) == (3, 1)
+    assert [one.head["map"] for one in point.maps] == ["first", "fourth"]
 
 
 def test_diff_names_what_differs_and_what_it_takes(store: Store) -> None:
