@@ -87,17 +87,16 @@ class _Entry:
         assert self._outputs is not None
         self._outputs.check_writable(self.name)
         self.length += len(data)
+        self._buffer += data
+        if len(self._buffer) >= BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
         self.crc = zlib.crc32(data, self.crc)
         if self._spool is not None:
             self._spool.write(data)
-        elif self.sink is not None:
-            self._buffer += data
-            if len(self._buffer) >= BUFFER_BYTES:
-                self.flush()
-
-    def flush(self) -> None:
-        if self._buffer and self.sink is not None and self._spool is None:
-            data, self._buffer = bytes(self._buffer), bytearray()
+        elif self.sink is not None and data:
             self.sink.append(data)
 
     def closed(self) -> None:
@@ -125,6 +124,7 @@ class _Entry:
 
     def begin_replay(self) -> None:
         """From here on what is written is only kept, until the next state comes back or the resume point is reached."""
+        self._buffer.clear()
         if self._spool is not None:
             self._spool.close()
         self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - closed at the resume point
@@ -132,6 +132,7 @@ class _Entry:
     def go_live(self) -> None:
         """The resume point is reached: cut the file to the last state, and write what was run again since."""
         assert self.sink is not None
+        self.flush()
         self.sink.cut(*self._base)
         spool, self._spool = self._spool, None
         if spool is not None:
