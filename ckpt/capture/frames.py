@@ -63,7 +63,7 @@ def is_passed_over(code: types.CodeType) -> bool:
 
 def is_library(code: types.CodeType, home: str, *, but: tuple[str, ...]) -> bool:
     """Whether it is code of an installed package, or of the standard library without the packages ``but``."""
-    if _role(code, home) != "library":
+    if _role(code.co_filename, home) != "library":
         return False
     return os.path.basename(os.path.dirname(os.path.realpath(code.co_filename))) not in but
 

@@ -9,7 +9,7 @@ from ckpt.errors import OptionError
 from ckpt.session import current
 from ckpt.session.containers import LoggedCounter, LoggedDict, LoggedList, unheard
 from ckpt.session.journal import Journal
-from ckpt.session.logged import Logged, kind_text, name_of
+from ckpt.session.logged import Bound, Logged, bind, kind_text, name_of
 
 L = TypeVar("L", bound=Logged)
 
@@ -57,6 +57,7 @@ class Objects:
         if self._journal is None:
             if name not in self._plain:
                 self._plain[name] = kind(*args, **kwargs)
+                bind(self._plain[name], Bound(name, unheard))
             found: L = self._plain[name]
             return found
         made: L = self._journal.custom(kind, name, (args, kwargs), check=check)

@@ -25,7 +25,7 @@ _ANYBODYS = ("asyncio",)
 def refuse_pending(run: Any, chain: list[types.FrameType], recreate: tuple[str, ...]) -> None:
     """UncapturableError for a task of ``run`` that is at work while the job itself is at a safe point in ``chain``."""
     remade = [found for name in recreate for found in _named(name, chain)]
-    home = frames.home_of(chain[0].f_code) if chain else ""
+    home = frames.home_of(chain[0].f_code.co_filename) if chain else ""
     for task in asyncio.all_tasks():
         if task is current.own_task() or any(task is one for one in remade):
             continue

@@ -86,18 +86,20 @@ def logged_objects_in_nested_loops() -> object:
 @ckpt.job
 def counts_words(words: list[str]) -> Any:
     run = ckpt.current_run()
-    assert run is not None
-    seen, trail = run.dict("seen"), []
+    seen: Any = {} if run is None else run.dict("seen")  # without ckpt an ordinary dict, which is the model
+    trail = []
     seen["begin"] = 0
     for round_ in ckpt.loop(range(3)):
         tick()
+        sums: Any = [] if run is None else run.list(f"rows {round_}")
         for word in ckpt.loop(words):
             seen[word] = seen.get(word, 0) + round_ + 1
             trail.append(len(seen))
+            sums.append(seen[word])
             tick()
-        run.list("rows").append(sum(seen.values()))
+        trail.append(list(sums))
         tick()
-    return trail, shown(run), type(seen).__name__
+    return trail, dict(seen)
 
 
 @form
@@ -190,12 +192,12 @@ def a_ledger_of_the_programs_own() -> object:
 @form
 def logged_objects_under_an_unmarked_loop() -> object:
     with ckpt.open("unmarked") as run:
-        rows, n = run.list("rows"), 0
-        while n < 3:
-            n += 1
-            for i in run.loop(range(n)):
-                rows.append((n, i))
+        rows, turn = run.list("rows"), run.counter("hits")
+        while turn.value < 3:
+            turn += 1
+            for i in run.loop(range(turn.value)):
+                rows.append((turn.value, i))
                 tick()
             tick()
-            rows.append(n)
+            rows.append(turn.value)
         return shown(run)
