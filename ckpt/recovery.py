@@ -23,6 +23,9 @@ from ckpt.snapshot import SnapshotRef
 LOGGED = "logged"
 """The head entry of operations of logged objects, and of checkpoints of a run that has some."""
 
+VOID = "void"
+"""The head entry of a checkpoint that a run was taken back to: what was recorded behind the first LSN, up to the last."""
+
 ReadSnapshot = Callable[[SnapshotRef], list[Any]]
 
 
@@ -120,11 +123,12 @@ def find_resume_point(
             tell(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
             problem = problem or error
             continue
+        operations = [one for one in history.operations if not is_void(one, record.head)]
         if problem is not None:
-            _refuse_lost_positions(point, history.operations, problem)
-        point.operations = _results_since(history.operations, covers)
-        _go_on_from_positions(point, history.operations)
-        point.maps = maps_since(history.operations, int(record.head.get("maps_since", covers)))
+            _refuse_lost_positions(point, operations, problem)
+        point.operations = _results_since(operations, covers)
+        _go_on_from_positions(point, operations)
+        point.maps = maps_since(operations, int(record.head.get("maps_since", covers)))
         return point
     _refuse_damage_after(view.damages, history.began_lsn, names)
     if view.floor > FIRST_SLOT and not history.began_lsn:
@@ -147,8 +151,26 @@ def needed_from(head: Mapping[str, Any]) -> int:
     return min(covers, logged, int(head.get("maps_since", covers)))
 
 
+def moved(head: Mapping[str, Any], lsn: int) -> dict[str, Any]:
+    """The head of a checkpoint that is written anew, in front of all operations that it needs: they are behind ``lsn``."""
+    found = {name: value for name, value in head.items() if name != VOID} | {"covers": lsn}
+    if LOGGED in head:
+        found[LOGGED] = {**head[LOGGED], "after": lsn}
+    if "maps_since" in head:
+        found["maps_since"] = lsn
+    return found
+
+
+def is_void(operation: Record, head: Mapping[str, Any]) -> bool:
+    """Whether the run was taken back to this checkpoint after the operation was recorded."""
+    first, last = head.get(VOID, (0, -1))
+    return bool(first < operation.lsn <= last)
+
+
 def is_needed(operation: Record, head: Mapping[str, Any]) -> bool:
     """Whether a resume from the checkpoint with this head needs the record of an operation."""
+    if is_void(operation, head):
+        return False
     behind = int(head["covers"])
     if LOGGED in operation.head:
         behind = min(behind, int(head[LOGGED]["after"])) if LOGGED in head else behind

@@ -13,6 +13,7 @@ EXAMPLES = {
     "simulation.py": ("--steps", "12000", "--size", "120"),
     "train_digits.py": ("--epochs", "40"),
     "etl_stdlib.py": ("--files", "250"),
+    "etl_output.py": ("--files", "250"),
     "open_script.py": ("--rounds", "6000", "--darts", "1000"),
 }
 FOLDER = TESTS.parent / "examples"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt.events import span_text
-from ckpt.store import Attempt, Checkpoint, Entry, Finding, Repair, RunInfo, RunSummary
+from ckpt.store import Attempt, Checkpoint, Diff, Entry, Finding, Repair, RunInfo, RunSummary
 from ckpt.store.info import operations_text
 
 if TYPE_CHECKING:
@@ -288,3 +288,14 @@ def entry_text(entry: Entry) -> str:
     else:
         says = "earlier segments end here"
     return f"{entry.lsn:>10}  {entry.kind:<10}  {says}"
+
+
+def diff_lines(diff: Diff) -> list[str]:
+    """What differs between two checkpoints, a line each."""
+    same = f"{size_text(diff.shared_nbytes)} in common, {size_text(diff.only_a_nbytes)} only in the first"
+    lines = [f"{diff.a}  {diff.position_a}", f"{diff.b}  {diff.position_b}"]
+    wide = max((len(entry.name) for entry in diff.entries), default=0)
+    for entry in diff.entries:
+        sizes = " -> ".join("-" if size is None else "" if size < 0 else size_text(size) for size in (entry.a, entry.b))
+        lines.append(f"  {entry.name:<{wide}}  {entry.change:<8}  {sizes.strip(' ->') and sizes}".rstrip())
+    return [*lines, f"{same}, {size_text(diff.only_b_nbytes)} only in the second"]

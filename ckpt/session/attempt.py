@@ -45,7 +45,7 @@ from ckpt.session import current
 from ckpt.session.letters import Letters
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.mapjournal import by_map
-from ckpt.session.outputs import outputs_of
+from ckpt.session.outputs import outputs_of, tidy_outputs
 from ckpt.session.pulse import Pulse
 from ckpt.session.run import Run
 from ckpt.session.services import Services
@@ -221,6 +221,7 @@ def _finished(plan: Plan, root: StoreRoot, view: LogView, history: History) -> F
         events.say(f"{plan.names.address}: finished earlier; its last state is back. To run it afresh: ckpt rm {plan.names.address}")
         return None
     parts = read_snapshot(SnapshotRef.decode(record.sections[0]), root.storage, plan.names, root.key)
+    tidy_outputs(root, plan.names, record.head.get("outputs", []))
     events.say(
         f"{plan.names.address}: finished earlier, returning the recorded result "
         "(to run it afresh: f.options(fresh=True)(...))"

@@ -185,7 +185,7 @@ class Run:
         with memory_checked():
             captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
-        self._services.note_captured(captured)
+        self._services.note_captured(captured, kept)
         node.logged = self._journal.reached
         node.drew = read_random_state() if self._committing.whole else None
         cost = self.now() - began
@@ -240,9 +240,8 @@ class Run:
             self._signs.pulse()
         if kind == "iteration" and node.index == 1:
             refuse_tasks(self, self.track.chain(frame), self._services.options.recreate)
-        if kind != "closed" and self._committing.is_due(node):
-            if self._committing.commit(node, frame, now):
-                self._pacing.taken()
+        if kind != "closed" and self._committing.is_due(node) and self._committing.commit(node, frame, now):
+            self._pacing.taken()
         if self._saving.is_wanted(self.track.active, node, now):
             self._take(node, frame, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:

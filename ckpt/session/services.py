@@ -61,6 +61,7 @@ class Services:
     pulse_every_s: float
     remade_types: tuple[type, ...] = ()
     _captured: dict[str, Any] = field(default_factory=dict)
+    _described: tuple[Kept | None, dict[str, int]] = (None, {})
     _kept: dict[int, Kept] = field(default_factory=dict)
     _newest: Mapping[str, Any] | None = None
 
@@ -116,9 +117,16 @@ class Services:
         found: Mapping[str, Any] = load(self.resumed_parts(last.state))["extras"]
         return found
 
-    def note_captured(self, captured: Captured) -> None:
+    def note_captured(self, captured: Captured, kept: Kept) -> None:
         if captured.captured or captured.remade:
             self._captured = {"captured": captured.captured, "remade": captured.remade}
+            self._described = (kept, captured.parts)
+
+    def parts_head(self, states: list[Kept]) -> dict[str, Any]:
+        """Which parts of which of ``states`` are the variables that ``captured`` names, as far as that is known."""
+        kept, parts = self._described
+        number = next((number for number, state in enumerate(states) if state is kept), None)
+        return {"parts": parts, "parts_of": number} if parts and number is not None else {}
 
     def checkpoint_head(self) -> dict[str, Any]:
         """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""

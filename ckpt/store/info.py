@@ -149,6 +149,45 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """A run ``address`` that was made of checkpoint ``checkpoint`` of ``origin``. ``nbytes`` is the size of its states,
+    ``stored_nbytes`` what had to be written for them."""
+
+    address: str
+    origin: str
+    checkpoint: int
+    nbytes: int
+    stored_nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiffEntry:
+    """An entry that differs: "added", "removed", "resized", "changed", or "unknown" (of equal size, or small: not compared).
+
+    ``a`` and ``b`` are its sizes, -1 for what is no buffer, None where it is not.
+    """
+
+    name: str
+    change: str
+    a: int | None
+    b: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What differs between the checkpoints ``a`` and ``b`` (``job/run_id@number``), and the bytes that they share."""
+
+    a: str
+    b: str
+    position_a: str
+    position_b: str
+    entries: tuple[DiffEntry, ...]
+    shared_nbytes: int
+    only_a_nbytes: int
+    only_b_nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One record of a run's log, as far as it can be shown without unpickling. ``nbytes`` is that of its sections."""
 

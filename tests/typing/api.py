@@ -5,8 +5,9 @@ A line with ``# type: ignore[code]`` is one that has to be refused: mypy reports
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
-from typing import assert_type
+from typing import IO, assert_type
 
 import ckpt
 
@@ -87,6 +88,15 @@ def open_gives_a_run() -> None:
     if current is not None:
         assert_type(current.address, str)
     current.checkpoint()  # type: ignore[union-attr]
+
+
+def outputs_are_files() -> None:
+    with ckpt.output("a.csv", "w", newline="") as text:
+        assert_type(text, IO[str])
+        csv.writer(text).writerow([1])
+    assert_type(ckpt.output(Path("a.bin"), "ab"), IO[bytes])
+    ckpt.output("a.bin", "ab", encoding="utf-8")  # type: ignore[call-overload]
+    ckpt.output("a.txt", "r")  # type: ignore[call-overload]
 
 
 def errors_are_a_tree() -> None:
