@@ -41,7 +41,6 @@ async def opened(plan: Plan) -> Attempt | Finished:
     found: list[Attempt | Finished] = []
     try:
         await in_thread(lambda: found.append(open_attempt(plan)))
-        current.refuse_second(plan.names.address)  # another task was faster
     except BaseException as error:
         if found and isinstance(found[0], Attempt):
             found[0].close(error)
