@@ -69,7 +69,7 @@ class AsyncOperations:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._appenders: ThreadPoolExecutor | None = None
-        self._said = False
+        self._said = self._closed = False
 
     def call(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         """A coroutine for the step's result. Which operation it is, is settled now, not when it is awaited: in the order
@@ -83,6 +83,8 @@ class AsyncOperations:
         watched = _Watched(counts=current.in_order())
         outcome, value = await self._execute(operation, watched)
         done = self._operations.encode(operation, outcome, value, self._drew(operation, watched))
+        if self._closed:  # a task that has outlived its run: the log says so
+            self._operations.record(operation, done)
         if self._appenders is None:
             self._appenders = ThreadPoolExecutor(APPENDERS, "ckpt-appender")
         await in_thread(lambda: self._operations.record(operation, done), self._appenders)
@@ -124,6 +126,7 @@ class AsyncOperations:
 
     def close(self) -> None:
         """End the threads; what is being written is finished first."""
+        self._closed = True
         if self._appenders is not None:
             self._appenders.shutdown(wait=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import ckpt
-from ckpt.errors import IdentityError, OptionError
+from ckpt.errors import IdentityError, OptionError, UsageError
 
 DONE: list[Any] = []
 
@@ -275,6 +275,27 @@ def test_plain_with_block_works_in_async_code() -> None:
     assert asyncio.run(block()) == 6
     assert asyncio.run(block()) == 6
     assert len(DONE) == 4
+
+
+def test_step_that_outlives_its_run_says_so() -> None:
+    outcome: list[Any] = []
+
+    @ckpt.job(name="outlived")
+    async def outlived() -> asyncio.Task[Any]:
+        outcome.append(asyncio.create_task(lingers()))
+        await asyncio.sleep(0)
+        return 1  # type: ignore[return-value]
+
+    @ckpt.step
+    async def lingers() -> None:
+        await asyncio.sleep(0.1)
+
+    async def main() -> None:
+        assert await outlived() == 1
+        with pytest.raises(UsageError, match="closed"):
+            await outcome[0]
+
+    asyncio.run(main())
 
 
 # -- identity side by side ----------------------------------------------------------------------------------------
