@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import faraway, flatness, importing, killing, loops, overhead, stalls, steps
+from benchmarks import faraway, flatness, importing, killing, logged, loops, overhead, stalls, steps
 from benchmarks.harness import Bench, Row
 from benchmarks.machine import describe
 from benchmarks.table import document, text
@@ -20,6 +20,7 @@ GROUPS = {
     "stall": stalls.measure,
     "overhead": overhead.measure,
     "steps": steps.measure,
+    "logged": logged.measure,
     "flatness": flatness.measure,
     "kill": killing.measure,
     "faraway": faraway.measure,

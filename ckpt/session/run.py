@@ -225,9 +225,8 @@ class Run:
         now = self.now()
         if pulse:
             self._signs.pulse()
-        if kind != "closed" and self._committing.is_due(node):
-            if self._committing.commit(node, frame, now):
-                self._pacing.taken()
+        if kind != "closed" and self._committing.is_due(node) and self._committing.commit(node, frame, now):
+            self._pacing.taken()
         if self._saving.is_wanted(self.track.active, node, now):
             self._take(node, frame, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:
