@@ -48,7 +48,8 @@ class Committing:
         if not self.whole:
             return False
         # Behind an inner loop: what was recorded there must not be run again because the outer position is an old one.
-        inside = bool(node.children) and self._last is not None and self._last is not node
+        moved = not self._sync_s or (self._last is not None and self._last is not node)
+        inside = bool(node.children) and moved and self._journal.reached is not None
         return inside or (self._journal.pending and (asked or not self._sync_s or len(self._track.active) == 1))
 
     def commit(self, node: Node, frame: types.FrameType | None, now_s: float) -> bool:
