@@ -229,6 +229,7 @@ class Saving:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
         self._checkpointer.close()
+        self._services.stager.close()
 
     def show(self, node: Node, progress: bool | None) -> None:
         """Show a progress bar for the loop at ``node`` if that was asked for."""
