@@ -156,6 +156,29 @@ def test_few_changed_pages_cost_what_they_are(strategy, pattern, limit):
     assert desk.read(ref) == desk.content
 
 
+def test_nothing_is_patched_that_was_forgotten():
+    desk, ref = patched_snapshot()
+    desk.sweep(frozenset())
+    desk.arrays[0][7] ^= 1
+    again = desk.save()
+    assert again.packs & ref.packs == set()
+    assert desk.read(again) == desk.content
+
+
+def test_parts_of_different_states_together_draw_on_bounded_packs(monkeypatch):
+    monkeypatch.setattr(layout, "MAX_PACKS", 6)
+    one, other = numbers(1, 3 * MIB), numbers(2, 9 * MIB)  # so different that each keeps its copy
+    desk = Desk("compare")
+    for array in (one, one, one, one, other, other, other, other):
+        desk.arrays = [array]
+        array[: MIB : 300_000] ^= 1
+        desk.save()
+    desk.arrays = [one, other]
+    ref = desk.save()
+    assert len(ref.packs) <= 6
+    assert desk.read(ref) == desk.content
+
+
 def test_patches_are_given_up_before_they_cover_most_of_a_part():
     array = numbers(1, 4 * MIB)
     desk = Desk("compare", array)
@@ -199,7 +222,7 @@ def test_each_flipped_bit_of_a_patch_is_found():
     )
     [patch] = manifest.patches
     pack = bytearray(desk.storage.get(patch.place.pack))
-    for bit in random.Random(SEED).sample(range(8 * patch.place.length), 60):
+    for bit in [*range(128), *random.Random(SEED).sample(range(8 * patch.place.length), 40)]:
         at = patch.place.offset + bit // 8
         pack[at] ^= 1 << bit % 8
         desk.storage.put(patch.place.pack, [bytes(pack)])
