@@ -245,6 +245,7 @@ class Saving:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
         self._checkpointer.close()
+        self._services.stager.close()
 
     # -- called in the background ---------------------------------------------------------------------------
 

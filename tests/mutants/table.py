@@ -221,8 +221,8 @@ MUTANTS = (
     ),
     Mutant(
         "staged memory is the job's own", "1", "staging/stager.py",
-        "            if source.nbytes < memory.SMALL_COPY:\n                part[:] = source\n",
-        "            if source.nbytes < memory.SMALL_COPY:\n                pass\n",
+        "            if source.nbytes < rawmemory.SMALL_COPY:\n                part[:] = source\n",
+        "            if source.nbytes < rawmemory.SMALL_COPY:\n                pass\n",
         "tests/unit/test_staging.py", "test_parts_are_the_skeleton_and_the_buffers",
     ),
     Mutant(
