@@ -29,7 +29,7 @@ from ckpt.protocols import Clock
 
 MAX_LOST = 3
 """Workers that one item may lose before it is held to be the cause."""
-CHUNK_S, MAX_CHUNK = 0.01, 256
+CHUNK_S, MAX_CHUNK = 0.002, 256
 """Items that take microseconds travel together: so many that a chunk takes this long, at most this many."""
 _FOLLOW = 0.2  # weight of a new measurement
 

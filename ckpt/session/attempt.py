@@ -33,9 +33,8 @@ from ckpt.recovery import (
     ResumePoint,
     find_resume_point,
     history_of,
-    maps_since,
+    letters_of,
     needed_since,
-    records_since,
     result_record,
     results_since_start,
 )
@@ -43,7 +42,6 @@ from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
 from ckpt.session.journal import by_map
-from ckpt.session.letters import Letters
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.pulse import Pulse
 from ckpt.session.run import Run
@@ -304,8 +302,8 @@ def _services(
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
-        maps=by_map(resume.maps if resume is not None else maps_since(history.operations, -1)),
-        letters=Letters(one.head for one in records_since(history, resume)),
+        maps=by_map(history, resume),
+        letters=letters_of(history, resume),
         over=history.finished is not None or (resume is not None and ends_block(resume.path)),
         pulse=Pulse(environment.pulse) if environment.pulse else None,
         pulse_every_s=environment.pulse_every_s,

@@ -48,18 +48,15 @@ class Run:
             Graph(self._visible, self._special), self._visible, services.options.recreate, services.remade_types
         )
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
-        self._captures_locals = captures_locals
+        self._captures_locals, self._alive, self.finished, self._shows_progress = captures_locals, True, services.over, False
         self._namespaces: list[tuple[Namespace, frozenset[str]]] = []
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
         self.maps = Maps(self, services, self.track, self._recorded)
         self._failure: Exception | None = None
         self._stop: str | None = None
-        self._shows_progress = False
         self._started_s = services.clock.monotonic()
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
-        self._alive = True
-        self.finished = services.over
         self._saving = Saving(
             services, self._pacing, self._recorded, self.attention, postpone=self.postpone, beat=self._checkpointed
         )

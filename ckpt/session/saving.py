@@ -172,7 +172,7 @@ class Saving:
         whole = {**self._services.status_head("finished"), "result_bytes": kept.nbytes, **head}
         # Commit point of the run: from here on it returns its recorded result.
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
-        self._services.retention.finished(lsn, ref.packs)
+        self._services.finished(lsn, ref.packs)
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
         """Whether a checkpoint is to be taken at ``node``. Waits for the one in flight only if another was asked for."""

@@ -155,7 +155,7 @@ def describe(
             *(_attempt(start, records, story, alive=alive if start is starts[-1] else False) for start in starts),
         ),
         checkpoints=tuple(map(_checkpoint, checkpoints)),
-        operations=sum(record.lsn > behind for record in story.operations),
+        operations=sum(record.head.get("items", 1) for record in story.operations if record.lsn > behind),
         log_position=lsn_text(records[-1].lsn) if records else "",
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),

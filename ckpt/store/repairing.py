@@ -97,6 +97,7 @@ def _records(
         head = dict(saved.record.head)
         if saved.record.kind is Kind.CHECKPOINT:
             head["covers"] = lsn_of(slot, len(records))
+            head.pop("maps_since", None)  # all operations that are saved come behind it
         records.append((saved.record.kind, head, saved.record.sections))
     return records + [(record.kind, record.head, record.sections) for record in saved.operations]
 

@@ -17,7 +17,7 @@ from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, kind_at
 from ckpt.log import LogView
-from ckpt.recovery import History, ReadSnapshot, history_of, open_checkpoint
+from ckpt.recovery import History, ReadSnapshot, history_of, needed_since, open_checkpoint
 from ckpt.snapshot import SnapshotRef
 from ckpt.store.info import Loss
 
@@ -197,7 +197,7 @@ def sections_of(record: Record | None) -> Iterator[memoryview | bytes]:
 
 
 def _covers(record: Record) -> int:
-    return int(record.head["covers"])
+    return needed_since(record.head)
 
 
 def _checkpoint_text(record: Record) -> str:
