@@ -24,7 +24,7 @@ from typing import Any
 
 from ckpt import host
 from ckpt.codecs.pickling import from_bytes, to_bytes
-from ckpt.mapping.pools import Chunk, WorkerGone
+from ckpt.mapping.pools import CHUNK_S, Chunk, WorkerGone
 from ckpt.mapping.work import Outcome, Work
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -41,6 +41,7 @@ class ProcessPool:
 
     can_end = True
     breaks_whole = False
+    chunk_s = CHUNK_S
 
     def __init__(self, work: Work, workers: int) -> None:
         self.in_flight = workers
