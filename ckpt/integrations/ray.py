@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -121,6 +122,9 @@ class RayPool:
 
     def _give_up(self, error: OSError) -> None:
         self._lost = _lost_head(error)
+        if sys.excepthook.__module__.partition(".")[0] == "ray":
+            # Ray's tells the head of an uncaught exception before it prints it: of this one it would never print a word.
+            sys.excepthook = sys.__excepthook__
         with self._lock:
             left, self._flights = [*self._flights], {}
         for future in left:
