@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import faraway, flatness, importing, killing, loops, overhead, stalls, steps
+from benchmarks import faraway, flatness, importing, killing, loops, mapping, overhead, stalls, steps
 from benchmarks.harness import Bench, Row
 from benchmarks.machine import describe
 from benchmarks.table import document, text
@@ -23,6 +23,7 @@ GROUPS = {
     "flatness": flatness.measure,
     "kill": killing.measure,
     "faraway": faraway.measure,
+    "map": mapping.measure,
 }
 
 
