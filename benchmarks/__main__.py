@@ -25,6 +25,7 @@ from benchmarks import (
     logged,
     loops,
     many,
+    mapping,
     overhead,
     rivals,
     stalls,
@@ -53,6 +54,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "loop": loops.measure,
     "import": importing.measure,
     "faraway": faraway.measure,
+    "map": mapping.measure,
     "peers": rivals.measure_saving,
     "recording": rivals.measure_recording,
 }

@@ -17,6 +17,7 @@ from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.path import PathNode, path_from_json
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
+from ckpt.letters import Letters
 from ckpt.log import Damage, LogView
 from ckpt.snapshot import SnapshotRef
 
@@ -84,6 +85,10 @@ def history_of(records: list[Record]) -> History:
                 history = History([], [], None, record.lsn, None)
             elif status == "finished":
                 history.finished = record
+            elif status == "reopened":
+                # Items that failed are to be tried again. The last state of a block is behind all of them.
+                history.finished = None
+                history.checkpoints = [one for one in history.checkpoints if one.head.get("reason") != "final"]
             if status != "running":
                 history.last_status = record
         elif record.kind == Kind.CHECKPOINT:
@@ -219,10 +224,10 @@ def maps_since(operations: list[Record], lsn: int) -> list[MapRecord]:
     return [MapRecord(one.lsn, one.head, tuple(map(bytes, one.sections))) for one in found]
 
 
-def records_since(history: History, resume: ResumePoint | None) -> list[Record]:
-    """The record of the checkpoint that is resumed, and the operations behind it; all operations without one."""
-    first = [record for record in history.checkpoints if resume is not None and record.lsn == resume.lsn]
-    return first + [record for record in history.operations if resume is None or record.lsn > resume.lsn]
+def letters_of(history: History, resume: ResumePoint | None) -> Letters:
+    """The dead letters that a run which goes on from there knows of."""
+    first = [one for one in history.checkpoints if resume is not None and one.lsn == resume.lsn]
+    return Letters.of(first + history.operations)
 
 
 def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:

@@ -33,16 +33,14 @@ from ckpt.recovery import (
     ResumePoint,
     find_resume_point,
     history_of,
-    maps_since,
+    letters_of,
     needed_from,
-    records_since,
     result_record,
     results_since_start,
 )
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
-from ckpt.session.letters import Letters
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.mapjournal import by_map
 from ckpt.session.outputs import outputs_of, tidy_outputs
@@ -308,8 +306,8 @@ def _services(
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
-        maps=by_map(resume.maps if resume is not None else maps_since(history.operations, -1)),
-        letters=Letters(one.head for one in records_since(history, resume)),
+        maps=by_map(history, resume),
+        letters=letters_of(history, resume),
         over=over,
         outputs=outputs_of(root, names, log, over=over),
         pulse=Pulse(environment.pulse) if environment.pulse else None,

@@ -54,7 +54,7 @@ class Run:
             Graph(self._visible, self._special), self._visible, services.options.recreate, services.remade_types
         )
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
-        self._captures_locals = captures_locals
+        self._captures_locals, self._alive, self.finished = captures_locals, True, services.over
         self._namespaces = Namespaces()
         self._journal = Journal(services, self, self.attention, eager=not captures_locals and not services.options.sync_interval_s)
         self.dict, self.list, self.counter, self.logged = Objects(self._journal).doors
@@ -65,9 +65,7 @@ class Run:
         self._stop: str | None = None
         self._started_s = services.clock.monotonic()
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
-        self._alive = True
         self.outputs = services.outputs
-        self.finished = services.over
         self._saving = Saving(
             services, self._pacing, self._recorded, self.attention, postpone=self.postpone,
             beat=lambda request: self._signs.checkpointed(request),

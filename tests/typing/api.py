@@ -102,6 +102,21 @@ def steps_keep_their_signature() -> None:
     ckpt.step(size_of, retires=3)  # type: ignore[call-overload]
 
 
+def maps_yield_the_results_type() -> None:
+    for size in ckpt.map(size_of, [Path()], key=str, executor="processes", max_workers=2, timeout="5s"):
+        assert_type(size, int)
+    for length in ckpt.loop(ckpt.map(len, ["a"], ordered=False, retries=2, retry_on=OSError, limit="10/s")):
+        assert_type(length, int)
+    for found in ckpt.map(len, ["a"], on_error="collect"):
+        if isinstance(found, ckpt.Failed):
+            assert_type(found.attempts, int)
+            assert_type(found.error, BaseException)
+        else:
+            assert_type(found, int)
+    ckpt.map(len, [1])  # type: ignore[arg-type]
+    ckpt.map(len, ["a"], on_error="ignore")  # type: ignore[call-overload]
+
+
 def loops_yield_the_items_type() -> None:
     for word in ckpt.loop(["a", "b"], key=len):
         assert_type(word, str)
