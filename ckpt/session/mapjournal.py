@@ -185,7 +185,7 @@ class MapJournal:
         return current.run_of_thread() is self._run and self._run.alive and self._run.asked_to_stop()
 
     def stop(self) -> None:
-        self._run.end_preempted()
+        self._run.stopping.end()
 
     # -- a marked loop goes through the results -------------------------------------------------------------
 
