@@ -8,7 +8,7 @@ RATE_S = 1 / 100_000
 
 
 def measure(bench: Bench) -> list[Row]:
-    found = bench.result("append.py", bench.size(7, 3), bench.size(50_000, 5_000))
+    found = bench.result("append.py", bench.size(5, 3), bench.size(500_000, 200_000))
     if "missing" in found:
         return [not_measured("an operation-logged change", "this version of ckpt has none")]
     rows = []
@@ -16,7 +16,7 @@ def measure(bench: Bench) -> list[Row]:
         measure = f"operation-logged {label}, sync=interval:1s"
         limit = ("100,000 a second", [RATE_S] * len(found[name]))
         rows += [
-            compare(measure, found[name], limit, target=1.0, note=f"a fixed rate: load counts; {found['bytes']} bytes each"),
+            compare(measure, found[name], limit, target=1.0, note=f"a fixed rate: load counts; {found['bytes']} bytes each in the log"),
             compare(measure, found[name], ("os.write of as many bytes", found["write"])),
             compare(measure, found[name], ("sqlite INSERT, WAL, nothing synced", found["sqlite"])),
         ]
