@@ -161,6 +161,7 @@ class Saving:
             "interval_s": round(now - self._pacing.last_s, 3),
             "nbytes": sum(state.nbytes for state in states),
             **logged,
+            **self._services.parts_head(states),
         }
         self._pacing.last_s = now
         self._services.trigger.taken(self._pacing.iterations, began_s)
@@ -187,9 +188,10 @@ class Saving:
         ref = self._services.snapshots.write(kept.staged)
         kept.staged.release()
         whole = {**self._services.status_head("finished"), "result_bytes": kept.nbytes, **head}
+        whole |= self._services.outputs.listed()
         # Commit point of the run: from here on it returns its recorded result.
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
-        self._services.retention.finished(lsn, ref.packs)
+        self._services.finished(lsn, ref.packs)
         self._services.outputs.release()
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
@@ -243,6 +245,7 @@ class Saving:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
         self._checkpointer.close()
+        self._services.stager.close()
 
     # -- called in the background ---------------------------------------------------------------------------
 
