@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
-    appending,
     faraway,
     flatness,
     goodput,
@@ -44,7 +43,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "objects": limits.measure_objects,
     "stall": stalls.measure,
     "steps": steps.measure,
-    "append": appending.measure,
     "logged": logged.measure,
     "many": many.measure,
     "goodput": goodput.measure,

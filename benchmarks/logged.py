@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.harness import Bench, Row, compare
 
 CHANGED = 1000
+RATE_S = 1 / 100_000
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -15,6 +16,13 @@ def measure(bench: Bench) -> list[Row]:
     took = [bench.result("logged.py", "big", entries, CHANGED)["took"] for entries in (large, small)]
     size = f"{appended['bytes']} bytes each; an iteration of a marked loop each, sync=interval:1s"
     return [
+        compare(
+            "set of a logged dict",
+            appended["logged"],
+            ("100,000 a second", [RATE_S] * len(appended["logged"])),
+            target=1.0,
+            note="a fixed rate: load counts",
+        ),
         compare(
             "set of a logged dict",
             appended["logged"],
