@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -189,6 +190,35 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     for wrong in ({"mode": "r"}, {"mode": "ab", "encoding": "utf-8"}, {"newline": "x"}, {"encoding": "no such"}):
         with pytest.raises(OptionError):
             ckpt.output("a.txt", **wrong)  # type: ignore[call-overload]
+
+
+@ckpt.job(every="1it", key="async")
+async def asynchronous(items: int) -> None:
+    out = ckpt.output("async.txt")
+    for i in ckpt.loop(range(items)):
+        await asyncio.sleep(0)
+        out.write(f"{i}\n")
+        out.flush()
+        if i == 3 and os.path.exists("die"):
+            raise Dies
+    if os.path.exists("task"):
+        await asyncio.gather(_write_in_a_task(out))
+
+
+async def _write_in_a_task(out: Any) -> None:
+    out.write("x")
+
+
+def test_async_job_writes_like_another_one_and_its_tasks_are_refused() -> None:
+    Path("die").touch()
+    with pytest.raises(Dies):
+        asyncio.run(asynchronous(6))
+    Path("die").rename("task")
+    with pytest.raises(OptionError, match="task"):
+        asyncio.run(asynchronous(6))
+    Path("task").unlink()
+    asyncio.run(asynchronous(6))
+    assert Path("async.txt").read_text() == LINES
 
 
 @ckpt.job(key="plain")

@@ -59,9 +59,11 @@ def here(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CKPT_KEY", raising=False)
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "encrypted"])
 def store(request: pytest.FixtureRequest, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    url = str(scratch / "store") if request.param == "local" else f"memory://branch-{scratch.name}"
+    url = f"memory://branch-{scratch.name}" if request.param == "memory" else str(scratch / "store")
+    if request.param == "encrypted":
+        monkeypatch.setenv("CKPT_ENCRYPT", "1")
     monkeypatch.setenv("CKPT_STORE", url)
     return Store(url)
 
