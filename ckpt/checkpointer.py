@@ -163,6 +163,7 @@ class Checkpointer:
         # Queued results of steps come first: they would be written without a checkpoint too, so they are no cost of it.
         self._log.flush()
         began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
+        self._snapshots.take_cpu_s()  # of snapshots that belong to no checkpoint
         request.prepare()
         written = sum(self._write(state) for state in (*request.states, request.results))
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
@@ -171,7 +172,7 @@ class Checkpointer:
         # Commit point: the packs are durable, and this record makes them a checkpoint.
         lsn = self._log.append(Kind.CHECKPOINT, request.head, [ref.encode() for ref in refs], durable=True)
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
-        return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu
+        return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu + self._snapshots.take_cpu_s()
 
     def _write(self, state: Kept) -> int:
         """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""

@@ -17,6 +17,7 @@ from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.path import PathNode, path_from_json
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
+from ckpt.letters import Letters
 from ckpt.log import Damage, LogView
 from ckpt.snapshot import SnapshotRef
 
@@ -84,6 +85,10 @@ def history_of(records: list[Record]) -> History:
                 history = History([], [], None, record.lsn, None)
             elif status == "finished":
                 history.finished = record
+            elif status == "reopened":
+                # Items that failed are to be tried again. The last state of a block is behind all of them.
+                history.finished = None
+                history.checkpoints = [one for one in history.checkpoints if one.head.get("reason") != "final"]
             if status != "running":
                 history.last_status = record
         elif record.kind == Kind.CHECKPOINT:
@@ -110,12 +115,12 @@ def find_resume_point(
 
     CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
-    problem: Exception | None = None
+    problem: IntegrityError | MissingKeyError | None = None
     for record in reversed(history.checkpoints):
         covers = int(record.head["covers"])
         needed = needed_from(record.head)
         _refuse_damage_after(view.damages, needed, names)
-        if needed >= 0 and lsn_slot(needed) < view.floor:
+        if lsn_slot(needed) < view.floor:
             break  # what was recorded behind it was trimmed away, when newer checkpoints were kept
         try:
             point = open_checkpoint(record, read)
@@ -124,6 +129,8 @@ def find_resume_point(
             problem = problem or error
             continue
         operations = [one for one in history.operations if not is_void(one, record.head)]
+        if problem is not None:
+            _refuse_lost_positions(point, operations, problem)
         point.operations = _results_since(operations, covers)
         _go_on_from_positions(point, operations)
         point.maps = maps_since(operations, int(record.head.get("maps_since", covers)))
@@ -189,6 +196,23 @@ def _go_on_from_positions(point: ResumePoint, operations: list[Record]) -> None:
             return
 
 
+def names_later_checkpoint(operation: Record, head: Mapping[str, Any]) -> bool:
+    """Whether a record says where the run was, by a checkpoint that is newer than the one with this head."""
+    return int(operation.head.get("checkpoint", 0)) > int(head["number"])
+
+
+def _refuse_lost_positions(point: ResumePoint, operations: list[Record], problem: IntegrityError | MissingKeyError) -> None:
+    """Where a run recorded its position it was told that nothing will be executed again: no older checkpoint does."""
+    for one in operations:
+        if names_later_checkpoint(one, point.head):
+            raise CorruptionError(
+                f"the run got to {one.head.get('where')} ({lsn_text(one.lsn)}), which rests on a checkpoint that cannot be "
+                f"used: {problem.what}",
+                path=getattr(problem, "path", "") or problem.where,
+                fix="restore the store from a copy, or give that up: ckpt repair --accept-loss",
+            ) from problem
+
+
 def _results_since(operations: list[Record], lsn: int) -> list[tuple[bytes, bytes]]:
     steps = (one for one in operations if one.lsn > lsn and "id" in one.head and LOGGED not in one.head)
     return [(bytes.fromhex(one.head["id"]), bytes(one.sections[0])) for one in steps]
@@ -200,10 +224,10 @@ def maps_since(operations: list[Record], lsn: int) -> list[MapRecord]:
     return [MapRecord(one.lsn, one.head, tuple(map(bytes, one.sections))) for one in found]
 
 
-def records_since(history: History, resume: ResumePoint | None) -> list[Record]:
-    """The record of the checkpoint that is resumed, and the operations behind it; all operations without one."""
-    first = [record for record in history.checkpoints if resume is not None and record.lsn == resume.lsn]
-    return first + [record for record in history.operations if resume is None or record.lsn > resume.lsn]
+def letters_of(history: History, resume: ResumePoint | None) -> Letters:
+    """The dead letters that a run which goes on from there knows of."""
+    first = [one for one in history.checkpoints if resume is not None and one.lsn == resume.lsn]
+    return Letters.of(first + history.operations)
 
 
 def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:

@@ -9,7 +9,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckpt.errors import OptionError
@@ -41,7 +41,7 @@ class Options:
     """
 
     name: str | None = None
-    store: Any = None
+    store: Any = field(default=None, repr=False)
     every: Any = None
     keep: int = 2
     key: Callable[..., object] | str | None = None
@@ -157,9 +157,9 @@ class Environment:
     """What the environment variables say, read once per job call."""
 
     disabled: bool
-    store: str | None
+    store: str | None = field(repr=False)
     every: str | None
-    key: str | None
+    key: str | None = field(repr=False)
     progress: bool
     pulse: str | None
     pulse_every_s: float

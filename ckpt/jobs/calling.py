@@ -95,18 +95,18 @@ async def call_async(
 
     bound = _bind(function, arguments)
     plan = _plan(function, options, environment, bound)
-    current.refuse_second(plan.names.address)
-    opened = await coroutines.opened(plan)
-    if isinstance(opened, Finished):
-        return _result(opened, _outside(function, bound))
-    with opened.running() as run:
-        for name, value in _outside(function, bound):
-            run.add_visible(name, value)
-        run.begin()
-        result = await coroutines.call(run, function, *arguments)
-        if run.alive:
-            run.finish(result)
-        return result
+    with current.alone(plan.names.address):
+        opened = await coroutines.opened(plan)
+        if isinstance(opened, Finished):
+            return _result(opened, _outside(function, bound))
+        with opened.running() as run:
+            for name, value in _outside(function, bound):
+                run.add_visible(name, value)
+            run.begin()
+            result = await coroutines.call(run, function, *arguments)
+            if run.alive:
+                run.finish(result)
+            return result
 
 
 def _plan(function: Callable[..., Any], options: Options, environment: Environment, bound: dict[str, Any]) -> Plan:

@@ -29,8 +29,8 @@ from ckpt.protocols import Clock
 
 MAX_LOST = 3
 """Workers that one item may lose before it is held to be the cause."""
-CHUNK_S, MAX_CHUNK = 0.01, 256
-"""Items that take microseconds travel together: so many that a chunk takes this long, at most this many."""
+MAX_CHUNK = 256
+"""Items that take microseconds travel together: so many that a chunk takes ``Pool.chunk_s``, at most this many."""
 _FOLLOW = 0.2  # weight of a new measurement
 
 
@@ -253,7 +253,7 @@ class Engine:
         each_s = sum(outcome[4] for outcome in outcomes) / len(outcomes)
         flow = self._flow
         flow.each_s = each_s if math.isnan(flow.each_s) else flow.each_s + _FOLLOW * (each_s - flow.each_s)
-        fitting = CHUNK_S / max(flow.each_s, 1e-7)
+        fitting = self._pool.chunk_s / max(flow.each_s, 1e-7)
         self.chunk = max(1, min(int(fitting), 2 * self.chunk, MAX_CHUNK))
 
     def _raised(self, done: Done, retryable: bool) -> None:

@@ -33,16 +33,14 @@ from ckpt.recovery import (
     ResumePoint,
     find_resume_point,
     history_of,
-    maps_since,
+    letters_of,
     needed_from,
-    records_since,
     result_record,
     results_since_start,
 )
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
-from ckpt.session.letters import Letters
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.mapjournal import by_map
 from ckpt.session.outputs import outputs_of, tidy_outputs
@@ -143,7 +141,7 @@ class Attempt:
             head = self.services.status_head("preempted", str(error.reason))
             events.say(f"{self.plan.names.address}: {error}")
         else:
-            head = self.services.status_head("failed", f"{type(error).__name__}: {error}"[:500])
+            head = self.services.status_head("failed", self.services.redact(f"{type(error).__name__}: {error}")[:500])
         self.services.log.append(Kind.STATUS, {**head, **self.run.cost_head()}, durable=True)
         # Not after an interrupt or an exit, which is no mistake of the code; and not by an attempt that was overtaken.
         if isinstance(error, Exception) and self.services.saved_at:
@@ -241,7 +239,7 @@ def _open_store(plan: Plan) -> StoreRoot:
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
-    facts = _facts(plan, holder)
+    facts = _facts(plan, holder, root.redact)
     place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
     log, view = LogWriter.take_over(place, fence=facts, known=seen)
     try:
@@ -296,6 +294,7 @@ def _services(
         key=key,
         clock=clock,
         entropy=plan.entropy,
+        redact=root.redact,
         lease=lease,
         log=log,
         snapshots=snapshots,
@@ -307,8 +306,8 @@ def _services(
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
-        maps=by_map(resume.maps if resume is not None else maps_since(history.operations, -1)),
-        letters=Letters(one.head for one in records_since(history, resume)),
+        maps=by_map(history, resume),
+        letters=letters_of(history, resume),
         over=over,
         outputs=outputs_of(root, names, log, over=over),
         pulse=Pulse(environment.pulse) if environment.pulse else None,
@@ -321,15 +320,15 @@ def _services(
     return services
 
 
-def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
-    """What the log says of an attempt: enough to start it again, nothing of the environment."""
+def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str, Any]:
+    """What the log says of an attempt: enough to start it again, nothing of the environment, and no credentials."""
     return {
         **asdict(holder),
         "job": plan.names.job,
         "run_id": plan.names.run_id,
-        "arguments": plan.arguments,
+        "arguments": redact(plan.arguments),
         "argument_digests": dict(plan.argument_digests),
-        "command": host.command_line(),
+        "command": [*map(redact, host.command_line())],
         "cwd": os.getcwd(),
         "python": sys.version.split()[0],
         "ckpt": __version__,

@@ -48,11 +48,12 @@ class Committing:
         if not self.whole:
             return False
         # Behind an inner loop: what was recorded there must not be run again because the outer position is an old one.
-        inside = bool(node.children) and self._last is not None and self._last is not node
+        moved = not self._sync_s or (self._last is not None and self._last is not node)
+        inside = bool(node.children) and moved and self._journal.reached is not None
         return inside or (self._journal.pending and (asked or not self._sync_s or len(self._track.active) == 1))
 
-    def commit(self, node: Node, frame: types.FrameType | None, now_s: float) -> None:
-        """Record the operations and the position: durable on return. StorageError, FencedError."""
+    def commit(self, node: Node, frame: types.FrameType | None, now_s: float) -> bool:
+        """Record the operations and the position: durable on return. True if that took a checkpoint. StorageError, FencedError."""
         self._last = node
         if self._can_be_named(node):
             assert node.base is not None
@@ -62,10 +63,11 @@ class Committing:
             if path is not None:
                 head = {"path": path_to_json(path), "checkpoint": self._saving.newest_number, "where": path_text(path)}
                 self._journal.record(head)
-                return
+                return False
         self._saving.wait_idle()
         self._track.rebase(node, frame)
         self._saving.submit_and_wait("operations", self._track.root, now_s)
+        return True
 
     def _can_be_named(self, node: Node) -> bool:
         """Whether ``node``'s base, together with its index, says where it is."""

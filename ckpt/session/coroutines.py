@@ -41,7 +41,6 @@ async def opened(plan: Plan) -> Attempt | Finished:
     found: list[Attempt | Finished] = []
     try:
         await in_thread(lambda: found.append(open_attempt(plan)))
-        current.refuse_second(plan.names.address)  # another task was faster
     except BaseException as error:
         if found and isinstance(found[0], Attempt):
             found[0].close(error)
@@ -70,8 +69,7 @@ class AsyncOperations:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._appenders: ThreadPoolExecutor | None = None
-        self._going_on = 0
-        self._said = False
+        self._said = self._closed = False
 
     def call(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         """A coroutine for the step's result. Which operation it is, is settled now, not when it is awaited: in the order
@@ -82,9 +80,11 @@ class AsyncOperations:
     async def _result(self, operation: Operation) -> Any:
         if operation.data is not None:
             return replayed(operation.data)
-        watched = _Watched(self)
+        watched = _Watched(counts=current.in_order())
         outcome, value = await self._execute(operation, watched)
         done = self._operations.encode(operation, outcome, value, self._drew(operation, watched))
+        if self._closed:  # a task that has outlived its run: the log says so
+            self._operations.record(operation, done)
         if self._appenders is None:
             self._appenders = ThreadPoolExecutor(APPENDERS, "ckpt-appender")
         await in_thread(lambda: self._operations.record(operation, done), self._appenders)
@@ -93,7 +93,6 @@ class AsyncOperations:
     async def _execute(self, operation: Operation, watched: _Watched) -> tuple[bytes, Any]:
         outer = current.in_step()
         current.set_step(operation.identity)
-        self._going_on += 1
         try:
             return OK, await self._try(operation, watched)
         except Exception as error:
@@ -101,7 +100,6 @@ class AsyncOperations:
                 raise
             return RAISED, error
         finally:
-            self._going_on -= 1
             current.set_step(outer)
 
     async def _try(self, operation: Operation, watched: _Watched) -> Any:
@@ -115,29 +113,20 @@ class AsyncOperations:
                 await asyncio.sleep(self._operations.pause_s(spec, attempt))
         return await watched.run(spec.function(*operation.args, **operation.kwargs))
 
-    @property
-    def alone(self) -> bool:
-        """Whether at most one step is going on: what it draws comes in an order that a replay has again."""
-        return self._going_on <= 1
-
     def _drew(self, operation: Operation, watched: _Watched) -> RandomState | None:
-        """The generators as the step has left them, if it moved them on and nobody else did since."""
-        if watched.undone or (watched.left is not None and watched.left != read_random_state()):
-            self._say(operation)
-            return None
-        return watched.left
-
-    def _say(self, operation: Operation) -> None:
-        if not self._said:
+        """The generators as the step leaves them, if it moved them on."""
+        if watched.moved and not watched.counts and not self._said:
             self._said = True
             events.say(
-                f"step {operation.name} draws from the process-wide generators of random numbers while other tasks run: "
-                "what steps draw at the same time does not move the generators on, and may be equal; "
+                f"step {operation.name} draws from the process-wide generators of random numbers, in a task of its own: "
+                "what such steps draw does not move the generators on, and may be equal; "
                 "give the step a generator of its own (random.Random(seed))"
             )
+        return read_random_state() if watched.moved and watched.counts else None
 
     def close(self) -> None:
         """End the threads; what is being written is finished first."""
+        self._closed = True
         if self._appenders is not None:
             self._appenders.shutdown(wait=True)
 
@@ -145,13 +134,13 @@ class AsyncOperations:
 class _Watched:
     """Runs the coroutine of a step, and looks at each of its turns whether it moves the generators of random numbers on.
 
-    A turn of a step that is not alone is put back: the order of turns is an accident that no replay has again.
+    What it draws ``counts`` in the job's own task. In another one it is put back: the order in which tasks get their turns
+    is an accident that no replay has again.
     """
 
-    def __init__(self, operations: AsyncOperations) -> None:
-        self._operations = operations
-        self.left: RandomState | None = None
-        self.undone = False
+    def __init__(self, *, counts: bool) -> None:
+        self.counts = counts
+        self.moved = False
 
     def run(self, given: Awaitable[Any]) -> _Turns:
         return _Turns(self, given)
@@ -161,12 +150,9 @@ class _Watched:
         try:
             return go_on()
         finally:
-            after = read_random_state()
-            if after != before:
-                if self._operations.alone:
-                    self.left = after
-                else:
-                    self.undone = True
+            if read_random_state() != before:
+                self.moved = True
+                if not self.counts:
                     write_random_state(before)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ class _Entry:
 
 
 _by_thread: dict[int, _Entry] = {}
+_claimed: dict[int, str] = {}
 _run: ContextVar[Run | None] = ContextVar("ckpt_run", default=None)
 _step: ContextVar[bytes | None] = ContextVar("ckpt_step", default=None)
 _address: ContextVar[str | None] = ContextVar("ckpt_address", default=None)
@@ -59,12 +62,26 @@ def leave(run: Run) -> None:
 def refuse_second(address: str) -> None:
     """OptionError if another task of this thread's event loop is in a run."""
     entry = _by_thread.get(threading.get_ident())
+    other = _claimed.get(threading.get_ident())
     if entry is not None and entry.loop is not None and entry.run.alive:
+        other = entry.run.address
+    if other is not None:
         raise OptionError(
-            f"{address} is started while {entry.run.address} is running in the same event loop: they share the generators of "
+            f"{address} is started while {other} is running in the same event loop: they share the generators of "
             "random numbers and the signals of the process, so neither could be resumed exactly",
             fix="await one after the other, start a process for each, or make one job of both",
         )
+
+
+@contextmanager
+def alone(address: str) -> Iterator[None]:
+    """Inside, no other job is started in this event loop: while an async job is opened, runs, and is closed."""
+    refuse_second(address)
+    _claimed[threading.get_ident()] = address
+    try:
+        yield
+    finally:
+        _claimed.pop(threading.get_ident(), None)
 
 
 def _own() -> Run | None:
@@ -134,6 +151,7 @@ def _forget_in_child() -> None:
     for entry in _by_thread.values():
         entry.run.disown()
     _by_thread.clear()
+    _claimed.clear()
     set_step(None)
 
 

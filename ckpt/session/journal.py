@@ -43,7 +43,7 @@ class Image:
     """The newest image: all objects at ``position``; records up to LSN ``after`` are not needed with it."""
 
     position: int = 0
-    after: int = -1
+    after: int = 0
     kept: Kept | None = None
 
 

@@ -21,7 +21,7 @@ from ckpt.mapping.engine import Done
 from ckpt.mapping.identity import SIZE, IdentitySet, split
 from ckpt.mapping.results import GRACE_S, Results
 from ckpt.mapping.work import RAISED
-from ckpt.recovery import MapRecord
+from ckpt.recovery import History, MapRecord, ResumePoint, maps_since
 from ckpt.session import current
 from ckpt.session.items import short_text
 
@@ -135,7 +135,8 @@ class MapJournal:
         batch = list(batch)
         now = self._services.clock.now()
         letters = [self._letter(done, now) for done in batch if done.kind == RAISED]
-        mended = self._letters.mended(self._naming.identity, (done.item.identity for done in batch if done.kind != RAISED))
+        good = (done.item.identity for done in batch if done.kind != RAISED)
+        mended = self._letters.mended(self._naming.identity, good)
         data = b"".join(done.data for done in batch)
         index = b"".join(_ENTRY.pack(d.item.identity, d.kind, d.attempts, len(d.data)) for d in batch)
         head: dict[str, Any] = {
@@ -148,15 +149,14 @@ class MapJournal:
             "bytes": len(data),
         }
         head |= {"failed": letters} if letters else {}
-        head |= {"mended": [identity.hex() for identity in mended]} if mended else {}
+        head |= {"mended": mended} if mended else {}
+        self._letters.note(head)  # before the append: a checkpoint that covers the record tells of them
         with self._unreleased.lock:
             self._unreleased.writing_from = self._log.position + 1
         lsn = self._log.append(Kind.OPERATION, head, [index, data], durable=self._durable)
         with self._unreleased.lock:
             self._unreleased.counts[lsn] = len(batch)
             self._unreleased.writing_from = None
-        self._letters.add(self._naming.identity, letters)
-        self._letters.remove(self._naming.identity, mended)
         for done in batch:
             done.lsn = lsn
         self._run.operations.recorded += len(batch)
@@ -243,10 +243,10 @@ def map_source(iterable: object) -> MapSource | None:
     return None
 
 
-def by_map(records: Iterable[MapRecord]) -> Mapping[bytes, Found]:
-    """The records of each map."""
+def by_map(history: History, resume: ResumePoint | None) -> Mapping[bytes, Found]:
+    """The records of each map that a re-execution from the resume point (None: the beginning) may ask for."""
     found: dict[bytes, list[MapRecord]] = {}
-    for record in records:
+    for record in resume.maps if resume is not None else maps_since(history.operations, -1):
         found.setdefault(bytes.fromhex(record.head["map"]), []).append(record)
     return {identity: Found(batch) for identity, batch in found.items()}
 

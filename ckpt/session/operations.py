@@ -36,7 +36,7 @@ class StepSpec:
     """How a step is to be called.
 
     ``retries`` further tries after an exception of ``retry_on``, the first after ``backoff`` seconds, doubling, with
-    jitter. ``record_errors``: an exception that remains is recorded too, and raised again instead of a new try.
+    jitter. ``is_async``: a call gives something to ``await``. ``record_errors``: an exception that remains is recorded too, and raised again instead of a new try.
     """
 
     function: Callable[..., Any]
@@ -46,11 +46,7 @@ class StepSpec:
     backoff: float = 1.0
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     record_errors: bool = False
-
-    @property
-    def is_async(self) -> bool:
-        """Whether a call gives something to ``await``."""
-        return is_coroutine_function(self.function)
+    is_async: bool = False
 
     @property
     def callee(self) -> Callee:
@@ -275,4 +271,4 @@ def make_spec(function: Any, options: dict[str, Any]) -> StepSpec:
             fix="make it a function (def or async def) that returns its result",
         )
     check_step_options(options)
-    return StepSpec(function, **options)
+    return StepSpec(function, is_async=is_coroutine_function(function), **options)

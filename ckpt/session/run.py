@@ -54,9 +54,9 @@ class Run:
             Graph(self._visible, self._special), self._visible, services.options.recreate, services.remade_types
         )
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
-        self._captures_locals = captures_locals
+        self._captures_locals, self._alive, self.finished = captures_locals, True, services.over
         self._namespaces = Namespaces()
-        self._journal = Journal(services, self, self.attention, eager=not captures_locals)
+        self._journal = Journal(services, self, self.attention, eager=not captures_locals and not services.options.sync_interval_s)
         self.dict, self.list, self.counter, self.logged = Objects(self._journal).doors
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
@@ -65,9 +65,7 @@ class Run:
         self._stop: str | None = None
         self._started_s = services.clock.monotonic()
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
-        self._alive = True
         self.outputs = services.outputs
-        self.finished = services.over
         self._saving = Saving(
             services, self._pacing, self._recorded, self.attention, postpone=self.postpone,
             beat=lambda request: self._signs.checkpointed(request),
@@ -240,8 +238,8 @@ class Run:
             self._signs.pulse()
         if kind == "iteration" and node.index == 1:
             refuse_tasks(self, self.track.chain(frame), self._services.options.recreate)
-        if kind != "closed" and self._committing.is_due(node):
-            self._committing.commit(node, frame, now)
+        if kind != "closed" and self._committing.is_due(node) and self._committing.commit(node, frame, now):
+            self._pacing.taken()
         if self._saving.is_wanted(self.track.active, node, now):
             self._take(node, frame, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:

@@ -191,7 +191,7 @@ class Saving:
         whole |= self._services.outputs.listed()
         # Commit point of the run: from here on it returns its recorded result.
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
-        self._services.retention.finished(lsn, ref.packs)
+        self._services.finished(lsn, ref.packs)
         self._services.outputs.release()
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
@@ -245,6 +245,7 @@ class Saving:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
         self._checkpointer.close()
+        self._services.stager.close()
 
     # -- called in the background ---------------------------------------------------------------------------
 

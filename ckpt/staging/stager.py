@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING
 
-from ckpt.staging import memory
-from ckpt.staging.memory import Address, Arena, Region
+from ckpt import rawmemory
+from ckpt.rawmemory import Address
+from ckpt.staging.memory import Arena, Region
 from ckpt.staging.pages import PAGE, WrittenPages
 from ckpt.staging.ranges import Change, Ranges, changes_between
 from ckpt.staging.watched import Strategy, Watched
@@ -182,12 +183,12 @@ class Stager:
         for at, index in zip(offsets, small, strict=True):
             source = sources[index]
             part = parts[index] = whole[at : at + source.nbytes]
-            if source.nbytes < memory.SMALL_COPY:
+            if source.nbytes < rawmemory.SMALL_COPY:
                 part[:] = source
             else:
                 # The GIL is released around this copy: other threads of the job run meanwhile.
                 with Address(part) as target_address, Address(source) as source_address:
-                    memory.copy(target_address, source_address, source.nbytes)
+                    rawmemory.copy(target_address, source_address, source.nbytes)
 
     def _watch(self, sources: list[memoryview]) -> dict[int, Watched]:
         """The sources that are watched, by their index; those that were not seen for long are forgotten."""

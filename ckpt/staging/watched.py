@@ -10,7 +10,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ckpt.staging import memory
+from ckpt import rawmemory
 from ckpt.staging.memory import Region
 from ckpt.staging.pages import PAGE, WrittenPages
 from ckpt.staging.ranges import REMEMBERED, Change, Ranges, changes_between, size_of, union
@@ -76,7 +76,7 @@ class Watched:
             if stale is not None and held is not None:
                 self._learn(Change(held, self.copies, stale))
         for start, stop in ((0, self.nbytes),) if stale is None else stale:
-            memory.copy(target + start, self.address + start, stop - start)
+            rawmemory.copy(target + start, self.address + start, stop - start)
         region.content = (self.serial, self.copies)
         self._adapt(changed)
         return 0 if marked is None else size_of(marked)
@@ -112,7 +112,7 @@ class Watched:
             (start, stop)
             for start, stop in edges
             if start < stop
-            and not (target is not None and memory.equal(target + start, self.address + start, stop - start))
+            and not (target is not None and rawmemory.equal(target + start, self.address + start, stop - start))
         )
 
     def _adapt(self, changed: Ranges | None) -> None:
@@ -127,7 +127,7 @@ class Watched:
 
 
 def _address_of(region: Region) -> int:
-    with memoryview(region.memory) as view, memory.Address(view) as address:
+    with memoryview(region.memory) as view, rawmemory.Address(view) as address:
         return address
 
 
@@ -137,11 +137,11 @@ def _differences(first: int, second: int, nbytes: int) -> Ranges | None:
     differing = 0
     for block in range(0, nbytes, BLOCK):
         end = min(block + BLOCK, nbytes)
-        if memory.equal(first + block, second + block, end - block):
+        if rawmemory.equal(first + block, second + block, end - block):
             continue
         for start in range(block, end, PAGE):
             stop = min(start + PAGE, end)
-            if not memory.equal(first + start, second + start, stop - start):
+            if not rawmemory.equal(first + start, second + start, stop - start):
                 found.append((start, stop))
                 differing += stop - start
         if differing > MUCH * nbytes:

@@ -272,3 +272,54 @@ async def awaited_under_while() -> Any:
 @form
 def helper_awaited_again_and_again_under_a_while() -> object:
     return asyncio.run(awaited_under_while())
+
+
+@ckpt.job
+async def in_expressions() -> Any:
+    log: list[Any] = []
+    table: dict[str, int] = {}
+    total = await weigh(1, log) + await weigh(2, log)
+    log.append(await weigh(3, log))
+    total += await weigh(4, log)
+    table["k"] = await weigh(5, log)
+    tick()
+    rows = [await weigh(i, log) for i in range(2)]
+    return total, log, table, rows, max(await weigh(6, log), 3)
+
+
+@form
+def helpers_awaited_inside_expressions() -> object:
+    random.seed(7)
+    return asyncio.run(in_expressions())
+
+
+@ckpt.job
+async def leaves_through_async_with() -> Any:
+    log: list[Any] = []
+    for i in ckpt.loop(range(2)):
+        async for j in ckpt.loop(numbers(5)):
+            async with noted(log, f"{i}{j}"):
+                tick()
+                if j == 1:
+                    continue
+                if j == 2:
+                    break
+        log.append(i)
+        tick()
+        try:
+            async for j in ckpt.loop(numbers(5)):
+                try:
+                    tick()
+                    if j == 1:
+                        break
+                finally:
+                    await asyncio.sleep(0)
+                    log.append("finally")
+        finally:
+            log.append("left")
+    return log
+
+
+@form
+def break_out_of_async_with_and_finally() -> object:
+    return asyncio.run(leaves_through_async_with())
