@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_fork_that_dies_anywhere_is_no_run_and_can_be_repeated(store: Store) -> 
     names, new = RunNames("grow", "origin"), "grow/fork"
     for calls in range(100):
         root = StoreRoot.open(store.url)
-        broken = StoreRoot(interrupt_after(calls, root.storage), root.key, root.store_id, root.url)
+        broken = replace(root, storage=interrupt_after(calls, root.storage))
         try:
             fork_run(broken, names, SystemClock(), number=None, run_id="fork")
         except Interrupted:
@@ -175,7 +176,7 @@ def test_reset_that_dies_anywhere_has_happened_or_not(store: Store, monkeypatch:
     numbers = kept(store, "grow/origin")
     for calls in range(100):
         root = StoreRoot.open(store.url)
-        broken = StoreRoot(interrupt_after(calls, root.storage, (*WRITES,)), root.key, root.store_id, root.url)
+        broken = replace(root, storage=interrupt_after(calls, root.storage, WRITES))
         try:
             reset_run(broken, RunNames("grow", "origin"), SystemClock(), number=numbers[-3])
         except Interrupted:
