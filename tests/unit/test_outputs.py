@@ -250,6 +250,24 @@ def test_bytes_are_durable_before_the_checkpoint_that_names_their_length(monkeyp
     assert all(there == durable for there, durable in lengths), lengths
 
 
+def test_bytes_that_are_written_while_the_file_is_synced_are_synced_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    sink = local.LocalSink(str(Path("a.txt").resolve()), Owner("job/run", "id", "u"), truncates=False)
+    sink.cut(0, 0, None)
+    write_all = local.write_all
+
+    def synced_just_before(*args: Any) -> int:
+        sink.make_durable()  # by the checkpointer's thread
+        return write_all(*args)
+
+    monkeypatch.setattr(local, "sync_data", lambda fd: synced.append(os.fstat(fd).st_size))
+    monkeypatch.setattr(local, "write_all", synced_just_before)
+    sink.append(b"12345")
+    sink.make_durable()
+    sink.close()
+    assert synced[-1] == 5
+
+
 def test_failed_fsync_ends_the_attempt_and_the_next_one_goes_on_right(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         calls: list[int] = []
