@@ -14,6 +14,7 @@ EXAMPLES = {
     "train_digits.py": ("--epochs", "40"),
     "etl_stdlib.py": ("--files", "250"),
     "open_script.py": ("--rounds", "6000", "--darts", "1000"),
+    "ledger.py": ("--transfers", "6000"),
 }
 FOLDER = TESTS.parent / "examples"
 ENDLESS = 60
