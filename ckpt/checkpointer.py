@@ -23,11 +23,15 @@ from ckpt.staging import StagedState
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference."""
+    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference.
+
+    ``make``: what stages it when it is first written, in the checkpointer's thread.
+    """
 
     staged: StagedState | None
     ref: SnapshotRef | None
     nbytes: int
+    make: Callable[[], StagedState] | None = None
 
 
 @dataclass(slots=True)
@@ -174,6 +178,9 @@ class Checkpointer:
         """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""
         if state.ref is not None:
             return 0
+        if state.staged is None and state.make is not None:
+            state.staged, state.make = state.make(), None
+            state.nbytes = state.staged.nbytes
         assert state.staged is not None
         state.ref = self._snapshots.write(state.staged)
         state.staged.release()

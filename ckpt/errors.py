@@ -18,6 +18,11 @@
     │   ├── OutputBusyError         an output file belongs to another run, or another process has it open
     │   ├── OutputChangedError      an output file is not what the run left
     │   └── LossError               a repair would give up what was acknowledged
+    ├── ExecutorError               mend what executes items, then run again: what is recorded stays
+    │   ├── ExecutorLostError       the pool, scheduler or head that executes items is gone
+    │   ├── WorkerLostError         an item's worker died, each time that it was tried
+    │   ├── ItemTimeoutError        an item took longer than its timeout, and was ended
+    │   └── ItemError               an item's exception that could not be brought back, as text
     ├── StorageError                mend or wait for the storage, then run again
     │   ├── MissingKeyError         a key that should be there is not
     │   │   └── LogLostError        the log was deleted while an attempt was writing it
@@ -141,6 +146,26 @@ class OutputBusyError(RunError):
 
 class OutputChangedError(RunError):
     """An output file is not what the run left, or may not be: bytes are missing or others. ``where`` is its path."""
+
+
+class ExecutorError(CkptError):
+    """Items could not be executed. What was recorded stays recorded."""
+
+
+class ExecutorLostError(ExecutorError):
+    """The pool, scheduler or head that executes the items is gone."""
+
+
+class WorkerLostError(ExecutorError):
+    """The process that executed an item died, each time that the item was tried."""
+
+
+class ItemTimeoutError(ExecutorError, TimeoutError):
+    """An item took longer than its ``timeout``. Its process was ended."""
+
+
+class ItemError(ExecutorError):
+    """The exception of an item, which cannot be pickled: its type and message as text."""
 
 
 class StorageError(CkptError):

@@ -17,8 +17,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,6 +40,7 @@ from ckpt.keyfile import parse_key_file, read_key_file
 from ckpt.protocols import Storage
 from ckpt.storage import LocalStorage, is_in_process, local_path, resolve
 from ckpt.storage.probe import PROBE_PREFIX, probe
+from ckpt.storage.secrets import Redactor
 
 FORMAT_VERSION = 1
 IGNORE_FILE = ".gitignore"
@@ -56,12 +57,14 @@ class StoreRoot:
     """An open store: where its keys live, what signs them, its id (32 hexadecimal digits) and its address.
 
     ``key`` is bound to the store: what was signed for another one does not verify, even under the same secret.
+    ``redact`` takes the credentials that reach the store out of a text.
     """
 
     storage: Storage
     key: Key
     store_id: str
     url: str
+    redact: Callable[[str], str] = field(repr=False, compare=False)
 
     @classmethod
     def open(
@@ -110,7 +113,8 @@ class StoreRoot:
             fix = "use a new store: whether one is encrypted is decided when it is made"
             raise OptionError(what, where=storage.url, fix=fix)
         bound = chosen.of_store(bytes.fromhex(stored.store_id), encrypts=stored.encrypted)
-        return cls(storage, bound, stored.store_id, storage.url)
+        redact = Redactor(os.fspath(url), storage_options)
+        return cls(storage, bound, stored.store_id, storage.url, redact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckpt.errors import OptionError
@@ -40,7 +41,7 @@ class Options:
     """
 
     name: str | None = None
-    store: Any = None
+    store: Any = field(default=None, repr=False)
     every: Any = None
     keep: int = 2
     key: Callable[..., object] | str | None = None
@@ -122,6 +123,18 @@ def check_step_options(options: Mapping[str, Any]) -> None:
             raise OptionError(f"retry_on names {kind!r}, which is no exception", fix="write retry_on=(OSError,)")
 
 
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it gives a coroutine: an ``async def``, a partial of one, or an object with an async ``__call__``."""
+    import inspect
+
+    while isinstance(function, functools.partial):
+        function = function.func
+    if getattr(function, "__ckpt_async__", False) or inspect.iscoroutinefunction(function):
+        return True
+    called = inspect.getattr_static(type(function), "__call__", None)
+    return not inspect.isroutine(function) and inspect.iscoroutinefunction(called)
+
+
 def _seconds_of(variable: str, default: float) -> float:
     """The seconds that an environment variable says. OptionError if it is no number above 0."""
     text = os.environ.get(variable) or str(default)
@@ -144,9 +157,9 @@ class Environment:
     """What the environment variables say, read once per job call."""
 
     disabled: bool
-    store: str | None
+    store: str | None = field(repr=False)
     every: str | None
-    key: str | None
+    key: str | None = field(repr=False)
     progress: bool
     pulse: str | None
     pulse_every_s: float

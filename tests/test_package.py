@@ -65,6 +65,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def test_public_names_are_these_and_no_others() -> None:
     assert sorted(ckpt.__all__) == [
         "CkptError",
+        "Failed",
         "Preempted",
         "Store",
         "__version__",
@@ -72,6 +73,7 @@ def test_public_names_are_these_and_no_others() -> None:
         "errors",
         "job",
         "loop",
+        "map",
         "open",
         "operation_key",
         "output",

@@ -61,6 +61,13 @@ def is_passed_over(code: types.CodeType) -> bool:
     return _role(code.co_filename, "") == "passed over"
 
 
+def is_library(code: types.CodeType, home: str, *, but: tuple[str, ...]) -> bool:
+    """Whether it is code of an installed package, or of the standard library without the packages ``but``."""
+    if _role(code.co_filename, home) != "library":
+        return False
+    return os.path.basename(os.path.dirname(os.path.realpath(code.co_filename))) not in but
+
+
 @functools.lru_cache(maxsize=64)
 def home_of(filename: str) -> str:
     """The folder whose files count as the user's own although they are installed: the package that holds the job."""
@@ -88,7 +95,8 @@ def user_frames(innermost: types.FrameType | None, caller_of_job: types.FrameTyp
         return [one for one in reversed(found) if _belongs(one, home)]
     raise UnsupportedCodeError(
         "a marked loop is advanced outside the call of its job",
-        fix="iterate it in the job or in a function that the job calls, in the same thread",
+        fix="iterate it in the job or in a function that the job calls (or awaits) itself: in the same thread, and in the "
+        "same task, not in one made by gather, create_task or wait_for",
     )
 
 

@@ -6,6 +6,7 @@ import click
 
 from ckpt._version import __version__
 from ckpt.cli.bench import bench
+from ckpt.cli.branch import diff, fork, reset
 from ckpt.cli.demo import demo
 from ckpt.cli.keys import key
 from ckpt.cli.look import log, ls, show
@@ -22,7 +23,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, run, resume, bench, ls, show, log, verify, repair, rm, sweep, key):
+for _command in (demo, run, resume, bench, ls, show, log, verify, repair, rm, sweep, fork, reset, diff, key):
     cli.add_command(_command)
 
 

@@ -48,7 +48,8 @@ def _times(axes: Any, found: Measured) -> None:
     axes.plot(rounds, found.without_s, "o-", label="without checkpoints")
     axes.plot(rounds, found.with_s, "s-", label="with")
     axes.set(title=f"overhead {found.overhead.median:+.1%}", xlabel="round", ylabel="whole run, s")
-    axes.set_ylim(bottom=0)
+    axes.set_xticks(rounds)
+    axes.set_ylim(0, 1.25 * max(*found.with_s, *found.without_s))
     axes.legend()
 
 
@@ -56,6 +57,8 @@ def _choice(axes: Any, found: Measured) -> None:
     """The useful share of the time over the interval."""
     advice, lost_s = found.advice, found.persist_s.median + (found.resumed.resume_s if found.resumed else 0.0)
     low, high = advice.daly_s / 30, advice.daly_s * 30
+    if advice.measured_s:
+        low, high = min(low, advice.measured_s / 2), max(high, 2 * advice.measured_s)
     spans = [low * (high / low) ** (step / (POINTS - 1)) for step in range(POINTS)]
     axes.plot(spans, [100 * useful_share(each, advice.cost_s, lost_s, advice.mtbf_s) for each in spans])
     axes.axvline(advice.daly_s, linestyle="--", color="grey", label="best (Daly)")

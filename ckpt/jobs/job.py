@@ -8,8 +8,9 @@ from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
 
 from ckpt import trial, triggers
 from ckpt.errors import UnsupportedCodeError
+from ckpt.jobs.marking import mark_async
 from ckpt.session import current
-from ckpt.settings import Environment, Options, check_names
+from ckpt.settings import Environment, Options, check_names, is_coroutine_function
 
 _OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress"}
 _CALL_OPTIONS = {"run_id", "store", "every", "keep", "fresh", "wait", "expect_at_least"}
@@ -19,11 +20,16 @@ R = TypeVar("R")
 
 
 class Job(Generic[P, R]):
-    """A decorated function. Calling it runs it, resumes it, or returns its recorded result."""
+    """A decorated function. Calling it runs it, resumes it, or returns its recorded result.
+
+    Calling an ``async def`` gives a coroutine that does this when it is awaited.
+    """
 
     def __init__(self, function: Callable[P, R], options: Options) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
+        if is_coroutine_function(function):
+            mark_async(self)
         self._options = options
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -35,8 +41,9 @@ class Job(Generic[P, R]):
         trial.watch(environment.trial)
         # A mistake is found before anything is taken over; one of the program's was found at its decoration.
         triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
-        from ckpt.jobs.calling import call
+        from ckpt.jobs import calling
 
+        call: Any = calling.call_async if is_coroutine_function(self.__wrapped__) else calling.call
         result: R = call(self.__wrapped__, options, environment, (args, kwargs))
         return result
 
@@ -130,7 +137,7 @@ def job(
 
 
 def job(function: Any = None, /, **options: Any) -> Any:
-    """Make a function resumable: killed at any moment and called again, it goes on where it was.
+    """Make a function (``def`` or ``async def``) resumable: killed at any moment and called again, it goes on where it was.
 
     ``name``: default module and qualified name. ``store``: a path, URL or ``ckpt.Store`` (default CKPT_STORE, or
     ``.ckpt``). ``every``: when to take checkpoints (default CKPT_EVERY, or ``"1%"``): ``"1%"`` of the time at most,
@@ -157,11 +164,11 @@ def _decorate(function: Any, options: Options) -> Job[Any, Any]:
         raise UnsupportedCodeError(
             f"@ckpt.job got a {type(function).__name__}", fix="put it directly on a def, below other decorators"
         )
-    if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+    if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise UnsupportedCodeError(
-            f"job {function.__qualname__} is a generator or coroutine function",
+            f"job {function.__qualname__} is a generator function",
             where=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
-            fix="make it a plain function that returns its result",
+            fix="make it a function (def or async def) that returns its result",
         )
     from ckpt.capture import sites
 

@@ -53,4 +53,4 @@ def output(
     run = current.run_of_process()
     if run is None or not run.alive:
         return open_plain(path, settings)
-    return run.outputs.open(path, settings)
+    return run.open_output(path, settings)

@@ -30,6 +30,12 @@ MAX_PENDING = 4
 """Full parts that wait for the next checkpoint in memory; more are uploaded at once, in the job's time."""
 
 
+def is_claimed(url: str) -> bool:
+    """Whether a run has the object at ``url``, and is not finished."""
+    folder, _, name = url.rpartition("/")
+    return resolve(folder).exists(f"{name}.parts/claim")
+
+
 class PartsSink:
     """The object at ``url``, claimed for the run (see ``registry.Sink``)."""
 
@@ -147,11 +153,17 @@ class PartsSink:
         yield bytes(self._tail)
 
     def release(self) -> None:
-        kept = {*self._listed, self._key("claim")}
+        kept = {*(self._listed or self._manifested()), self._key("claim")}
         for key in self._storage.list(self._key("")):
             if key not in kept:
                 self._storage.delete(key)
         self._storage.delete(self._key("claim"))
+
+    def _manifested(self) -> list[str]:
+        """What the manifest lists, if the parts are to stay."""
+        if self._join:
+            return []
+        return [one["key"] for one in json.loads(self._storage.get(self._manifest))["parts"]]
 
     def close(self) -> None:
         """Nothing is held."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import threading
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ckpt import events, host
 from ckpt.errors import CkptError, OptionError
-from ckpt.outputs.claim import Owner
+from ckpt.outputs.claim import SUFFIX, Owner
 from ckpt.outputs.handle import Output, Settings
 from ckpt.outputs.local import LocalSink
-from ckpt.outputs.parts import PartsSink
+from ckpt.outputs.parts import PartsSink, is_claimed
 
 BUFFER_BYTES = 256 << 10
 """Bytes that are gathered before they are handed to the system."""
@@ -88,17 +87,16 @@ class _Entry:
         assert self._outputs is not None
         self._outputs.check_writable(self.name)
         self.length += len(data)
+        self._buffer += data
+        if len(self._buffer) >= BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
         self.crc = zlib.crc32(data, self.crc)
         if self._spool is not None:
             self._spool.write(data)
-        elif self.sink is not None:
-            self._buffer += data
-            if len(self._buffer) >= BUFFER_BYTES:
-                self.flush()
-
-    def flush(self) -> None:
-        if self._buffer and self.sink is not None and self._spool is None:
-            data, self._buffer = bytes(self._buffer), bytearray()
+        elif self.sink is not None and data:
             self.sink.append(data)
 
     def closed(self) -> None:
@@ -109,14 +107,13 @@ class _Entry:
         self.flush()
         return {
             "name": self.name,
-            "settings": [self.settings.mode, self.settings.encoding, self.settings.errors, self.settings.newline,
-                         self.settings.join],
+            "settings": self.settings.values(),
             "length": self.length,
             "crc": self.crc,
             "encoder": self.encoder.getstate() if self.encoder is not None else 0,
             "opens": self.opens,
             "sink": self.sink.saved() if self.sink is not None else None,
-        }  # fmt: skip
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.length, self.crc, self.opens = saved["length"], saved["crc"], saved["opens"]
@@ -127,6 +124,7 @@ class _Entry:
 
     def begin_replay(self) -> None:
         """From here on what is written is only kept, until the next state comes back or the resume point is reached."""
+        self._buffer.clear()
         if self._spool is not None:
             self._spool.close()
         self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - closed at the resume point
@@ -134,6 +132,7 @@ class _Entry:
     def go_live(self) -> None:
         """The resume point is reached: cut the file to the last state, and write what was run again since."""
         assert self.sink is not None
+        self.flush()
         self.sink.cut(*self._base)
         spool, self._spool = self._spool, None
         if spool is not None:
@@ -151,12 +150,11 @@ class Outputs:
         may_write: Callable[[], bool],
     ) -> None:  # fmt: skip
         """``over``: the run is finished, and only gets its last state back: nothing is written any more. ``new_tag`` and
-        ``check_current``: see ``parts``; ``may_write()``: whether the job itself is executing, and not a step or a thread."""
+        ``check_current``: see ``parts``; ``may_write()``: whether the job itself is executing: its thread and task, its process, and no step."""
         self._owner, self._over, self._new_tag, self._check_current = owner, over, new_tag, check_current
         self._may_write = may_write
         self._entries: dict[str, _Entry] = {}
         self._live = False
-        self._pid, self._thread = os.getpid(), threading.get_ident()
 
     def open(self, path: str | os.PathLike[str], settings: Settings) -> Output:
         """The output at ``path``: the one object of it that the run has. OptionError, OutputBusyError,
@@ -207,10 +205,10 @@ class Outputs:
 
     def check_writable(self, name: str) -> None:
         """OptionError where what is written could not be made exact: in steps, other threads, child processes."""
-        if os.getpid() == self._pid and threading.get_ident() == self._thread and self._may_write():
+        if self._may_write():
             return
         raise OptionError(
-            "an output file is used in a step, in another thread or in a child process, where a resume could not tell "
+            "an output file is used in a step, or in another thread, task or process than the job's, where a resume could not tell "
             "what was written",
             where=name,
             fix="return what is to be written, and write it in the job itself",
@@ -236,6 +234,17 @@ class Outputs:
             for entry in self._entries.values():
                 entry.go_live()
 
+    def listed(self) -> dict[str, Any]:
+        """For the head of the record that the run is finished: what ``tidy`` needs. Empty if there are no outputs."""
+        every = [[entry.name, *entry.settings.values()] for entry in self._entries.values()]
+        return {"outputs": every} if every else {}
+
+    def tidy(self, listed: list[list[Any]]) -> None:
+        """Let go of the outputs of a run that is over, if it died just before it did so."""
+        for name, *settings in listed:
+            self._entry(name, Settings(*settings))
+        self.release()
+
     # -- making durable, and the end --------------------------------------------------------------------------
 
     def make_durable(self) -> None:
@@ -257,10 +266,18 @@ class Outputs:
         """The result is recorded. What cannot be tidied up is said; it costs nothing but space."""
         for entry in self._entries.values():
             try:
-                if entry.sink is not None:
-                    entry.sink.release()
+                sink = self._left_behind(entry) if self._over else entry.sink
+                if sink is not None:
+                    sink.release()
             except CkptError as error:
                 events.say(f"what lies beside the output file could not be removed: {error}")
+
+    def _left_behind(self, entry: _Entry) -> Sink | None:
+        """Of a run that is over: the output again, if an attempt died just before it could let go of it."""
+        place = local_place(entry.name)
+        if place is not None:
+            return self._sink(entry.name, entry.settings) if os.path.exists(place + SUFFIX) else None
+        return self._sink(entry.name, entry.settings) if is_claimed(entry.name) else None
 
     def close(self) -> None:
         """The attempt ends: what was written is handed to the system, so that it can be looked at."""

@@ -26,13 +26,26 @@ from ckpt.format.records import Kind, Record
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
+from ckpt.mapping.results import Results
 from ckpt.protocols import Clock
-from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, result_record, results_since_start
+from ckpt.recovery import (
+    History,
+    ResumePoint,
+    find_resume_point,
+    history_of,
+    maps_since,
+    needed_from,
+    records_since,
+    result_record,
+    results_since_start,
+)
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
+from ckpt.session.letters import Letters
 from ckpt.session.loops import MarkedLoop
-from ckpt.session.outputs import outputs_of
+from ckpt.session.mapjournal import by_map
+from ckpt.session.outputs import outputs_of, tidy_outputs
 from ckpt.session.pulse import Pulse
 from ckpt.session.run import Run
 from ckpt.session.services import Services
@@ -104,7 +117,7 @@ class Attempt:
         """
         if self.run.track.inert:
             return
-        current.leave()
+        current.leave(self.run)
         self.signals.restore()
         try:
             with ExitStack() as ends:  # run in reverse order, each of them whatever becomes of the others
@@ -130,7 +143,7 @@ class Attempt:
             head = self.services.status_head("preempted", str(error.reason))
             events.say(f"{self.plan.names.address}: {error}")
         else:
-            head = self.services.status_head("failed", f"{type(error).__name__}: {error}"[:500])
+            head = self.services.status_head("failed", self.services.redact(f"{type(error).__name__}: {error}")[:500])
         self.services.log.append(Kind.STATUS, {**head, **self.run.cost_head()}, durable=True)
         # Not after an interrupt or an exit, which is no mistake of the code; and not by an attempt that was overtaken.
         if isinstance(error, Exception) and self.services.saved_at:
@@ -208,6 +221,7 @@ def _finished(plan: Plan, root: StoreRoot, view: LogView, history: History) -> F
         events.say(f"{plan.names.address}: finished earlier; its last state is back. To run it afresh: ckpt rm {plan.names.address}")
         return None
     parts = read_snapshot(SnapshotRef.decode(record.sections[0]), root.storage, plan.names, root.key)
+    tidy_outputs(root, plan.names, record.head.get("outputs", []))
     events.say(
         f"{plan.names.address}: finished earlier, returning the recorded result "
         "(to run it afresh: f.options(fresh=True)(...))"
@@ -227,7 +241,7 @@ def _open_store(plan: Plan) -> StoreRoot:
 
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
-    facts = _facts(plan, holder)
+    facts = _facts(plan, holder, root.redact)
     place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
     log, view = LogWriter.take_over(place, fence=facts, known=seen)
     try:
@@ -282,6 +296,7 @@ def _services(
         key=key,
         clock=clock,
         entropy=plan.entropy,
+        redact=root.redact,
         lease=lease,
         log=log,
         snapshots=snapshots,
@@ -293,11 +308,13 @@ def _services(
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
+        maps=by_map(resume.maps if resume is not None else maps_since(history.operations, -1)),
+        letters=Letters(one.head for one in records_since(history, resume)),
         over=over,
         outputs=outputs_of(root, names, log, over=over),
         pulse=Pulse(environment.pulse) if environment.pulse else None,
         pulse_every_s=environment.pulse_every_s,
-        remade_types=(MarkedLoop,),
+        remade_types=(MarkedLoop, Results),
     )
     if resume is not None:
         with log.unless_overtaken():
@@ -305,15 +322,15 @@ def _services(
     return services
 
 
-def _facts(plan: Plan, holder: Holder) -> dict[str, Any]:
-    """What the log says of an attempt: enough to start it again, nothing of the environment."""
+def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str, Any]:
+    """What the log says of an attempt: enough to start it again, nothing of the environment, and no credentials."""
     return {
         **asdict(holder),
         "job": plan.names.job,
         "run_id": plan.names.run_id,
-        "arguments": plan.arguments,
+        "arguments": redact(plan.arguments),
         "argument_digests": dict(plan.argument_digests),
-        "command": host.command_line(),
+        "command": [*map(redact, host.command_line())],
         "cwd": os.getcwd(),
         "python": sys.version.split()[0],
         "ckpt": __version__,
@@ -382,7 +399,7 @@ def _retention(
             packs = frozenset[str]().union(*(SnapshotRef.decode(section).packs for section in record.sections))
         except CkptError:
             continue  # recovery has said so already; a checkpoint that cannot be read keeps nothing
-        kept.append(KeptCheckpoint(record.lsn, int(record.head["covers"]), packs))
+        kept.append(KeptCheckpoint(record.lsn, needed_from(record.head), packs))
     retention.recovered(kept)
     return retention
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ckpt.checkpointer import Kept
 from ckpt.errors import MemoryFullError
+from ckpt.format.path import PathNode
 from ckpt.session.node import Node
 
 
@@ -26,8 +27,8 @@ class Conductor(Protocol):
     def values_to_save(self) -> dict[str, Any]:
         """What every state holds besides variables: ``run.state`` namespaces, lengths of output files."""
 
-    def restore_values(self, saved: Mapping[str, Any]) -> None:
-        """Put them back."""
+    def restored(self, node: Node, saved: PathNode, extras: Mapping[str, Any]) -> None:
+        """The state at ``node`` is back: what ``values_to_save`` gave, and logged objects, follow."""
 
     def parts_of(self, state: int) -> list[Any]:
         """The verified parts of snapshot ``state`` of the checkpoint that is being resumed."""

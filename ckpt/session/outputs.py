@@ -27,8 +27,16 @@ def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, *, over: bool) 
         over=over,
         new_tag=lambda: tag_of(log.epoch),
         check_current=log.check_current,
-        may_write=lambda: current.run_of_thread() is not None,
+        may_write=current.in_order,
     )
+
+
+def tidy_outputs(root: StoreRoot, names: RunNames, listed: list[list[Any]]) -> None:
+    """Let go of the outputs of a finished run, should it have died between its last record and that."""
+    owner = Owner(names.address, root.store_id, root.url)
+    Outputs(
+        owner, over=True, new_tag=lambda: "", check_current=lambda: None, may_write=lambda: False
+    ).tidy(listed)
 
 
 def reducer_of(kind: type) -> Callable[[Any], Any] | None:
@@ -39,8 +47,7 @@ def reducer_of(kind: type) -> Callable[[Any], Any] | None:
 
 
 def _reduce_output(value: Output) -> Any:
-    one = value.settings
-    return find_output, (value.name, [one.mode, one.encoding, one.errors, one.newline, one.join])
+    return find_output, (value.name, value.settings.values())
 
 
 def find_output(name: str, settings: list[Any]) -> Output:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from typing import Any
 
 from ckpt.errors import ReplayDivergedError, UnsupportedCodeError
 from ckpt.format.path import PathNode
+from ckpt.session import current
 from ckpt.session.node import Node
 from ckpt.session.sources import works_on
 
@@ -58,3 +60,18 @@ def refuse_entangled(iterable: Any, variables: Mapping[str, Any], where: str) ->
             where=where,
             fix=f"loop over {name} itself, or over a list: ckpt.loop(list(...))",
         )
+
+
+def refuse_tasks(run: Any, chain: list[types.FrameType], recreate: tuple[str, ...]) -> None:
+    """Refuse tasks of the job that are at work at a safe point in ``chain``; see ``tasks``."""
+    if chain and current.running_loop() is not None:
+        from ckpt.session.tasks import refuse_pending  # loads asyncio, which is there already
+
+        refuse_pending(run, chain, recreate)
+
+
+def wrong_statement(iterable: Any, right: str) -> UnsupportedCodeError:
+    """A marked loop is used by ``for`` where only ``async for`` is right, or the other way round."""
+    return UnsupportedCodeError(
+        f"a {type(iterable).__qualname__} cannot be iterated by this statement", fix=f"{right} ... in ckpt.loop(...)"
+    )

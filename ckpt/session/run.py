@@ -6,6 +6,7 @@ durable). It never blocks the job except to copy the state, and where the caller
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -14,23 +15,30 @@ from typing import Any
 from ckpt import events
 from ckpt.capture import frames, sites
 from ckpt.capture.graph import Graph
-from ckpt.capture.randomness import write_random_state
+from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.checkpointer import Kept, Request
+from ckpt.checkpointer import Kept
 from ckpt.errors import MemoryFullError, OptionError, Preempted, StorageError
-from ckpt.format.path import END, without_loops
+from ckpt.format.path import END, PathNode, without_loops
 from ckpt.format.records import Kind, lsn_text
-from ckpt.session import current, namespace
+from ckpt.outputs import Output, Settings
+from ckpt.session import current
+from ckpt.session.committing import Committing
+from ckpt.session.journal import WANTED, Journal
 from ckpt.session.loops import MarkedLoop
-from ckpt.session.namespace import Namespace
+from ckpt.session.mapping import Maps
+from ckpt.session.namespace import Namespace, Namespaces
 from ckpt.session.node import Node
+from ckpt.session.objects import Objects, reduction_of
 from ckpt.session.operations import Operations, make_spec
 from ckpt.session.outputs import reducer_of
 from ckpt.session.pacing import Pacing
-from ckpt.session.pulse import Position, led_to, reached
+from ckpt.session.pulse import reached
+from ckpt.session.refusals import refuse_tasks
 from ckpt.session.saving import Saving, memory_checked
 from ckpt.session.services import Services
+from ckpt.session.signs import Signs
 from ckpt.session.steps import Recorded
 from ckpt.session.track import Track
 
@@ -47,9 +55,12 @@ class Run:
         )
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
         self._captures_locals = captures_locals
-        self._namespaces: list[tuple[Namespace, frozenset[str]]] = []
+        self._namespaces = Namespaces()
+        self._journal = Journal(services, self, self.attention, eager=not captures_locals and not services.options.sync_interval_s)
+        self.dict, self.list, self.counter, self.logged = Objects(self._journal).doors
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
+        self.maps = Maps(self, services, self.track, self._recorded)
         self._failure: Exception | None = None
         self._stop: str | None = None
         self._started_s = services.clock.monotonic()
@@ -58,7 +69,14 @@ class Run:
         self.outputs = services.outputs
         self.finished = services.over
         self._saving = Saving(
-            services, self._pacing, self._recorded, self.attention, postpone=self.postpone, beat=self._checkpointed
+            services, self._pacing, self._recorded, self.attention, postpone=self.postpone,
+            beat=lambda request: self._signs.checkpointed(request),
+        )  # fmt: skip
+        self._saving.journal = self._journal
+        self._signs = Signs(services, self.track, self.operations, self._saving)
+        sync_s = services.options.sync_interval_s
+        self._committing = Committing(
+            self._journal, self.track, self._saving, captures_locals=captures_locals, sync_s=sync_s
         )
 
     # -- what a user may ask --------------------------------------------------------------------------------
@@ -98,14 +116,17 @@ class Run:
         if self._captures_locals:
             self._visible.add(made, "state")
             return made
-        position = len(self._namespaces)
-        self._namespaces.append((made, frozenset(initial)))
-        resume = self._services.resume
+        self._committing.also_other_state()
+        resume, saved = self._services.resume, []
         if resume is not None and without_loops(resume.path):
             saved = self._services.resumed_values(self._capture.load_plain).get("namespaces", [])
-            if position < len(saved):
-                namespace.restore(made, saved[position])
+        self._namespaces.add(made, saved)
         return made
+
+    def open_output(self, path: str | os.PathLike[str], settings: Settings) -> Output:
+        """An output file of this run (see ``ckpt.output``)."""
+        self._committing.also_other_state()  # its length is known at checkpoints only
+        return self.outputs.open(path, settings)
 
     def loop(self, iterable: Any, name: str | None = None, key: Any = None, progress: bool | None = None) -> Any:
         """A marked loop of this run (see ``ckpt.loop``)."""
@@ -144,7 +165,7 @@ class Run:
         self._saving.submit_and_wait("requested", self.track.root, began)
         self._raise_failure()
         if self._stop is not None:
-            self._end_preempted()
+            self.end_preempted()
 
     def request_checkpoint(self) -> None:
         """Take a checkpoint at the next safe point. Returns at once; may be called from any thread."""
@@ -160,10 +181,13 @@ class Run:
         """Read and stage the state at ``node``. The job stands still for this and nothing else."""
         began = self.now()
         chain = self.track.chain(frame)
+        refuse_tasks(self, chain, self._services.options.recreate)
         with memory_checked():
             captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
-        self._services.note_captured(captured)
+        self._services.note_captured(captured, kept)
+        node.logged = self._journal.reached
+        node.drew = read_random_state() if self._committing.whole else None
         cost = self.now() - began
         self._pacing.kept(cost)
         self._saving.totals.stall_s += cost
@@ -186,13 +210,13 @@ class Run:
         self.attention.append("failure")
 
     def values_to_save(self) -> dict[str, Any]:
-        namespaces = [namespace.save(one, given) for one, given in self._namespaces]
-        return {"namespaces": namespaces, **self.outputs.saved()}
+        return {"namespaces": self._namespaces.save(), **self.outputs.saved()}
 
-    def restore_values(self, saved: Mapping[str, Any]) -> None:
-        for (made, _), contents in zip(self._namespaces, saved["namespaces"], strict=False):
-            namespace.restore(made, contents)
-        self.outputs.restore(saved.get("outputs"))
+    def restored(self, node: Node, saved: PathNode, extras: Mapping[str, Any]) -> None:
+        self._namespaces.restore(extras["namespaces"])
+        self.outputs.restore(extras.get("outputs"))
+        self._journal.restore(saved.logged)
+        node.logged, node.drew = saved.logged, read_random_state() if self._committing.whole else None
 
     def replayed(self) -> None:
         if "replay" in self.attention:
@@ -200,6 +224,7 @@ class Run:
         if self._services.resume is not None:
             self._services.say_resumed()
         self.outputs.arrived()
+        self._journal.arrived()
         self._pacing.last_s = self.now()
         self._saving.schedule()
 
@@ -212,7 +237,11 @@ class Run:
                 self._preempt(node, frame)
         now = self.now()
         if pulse:
-            self._pulse()
+            self._signs.pulse()
+        if kind == "iteration" and node.index == 1:
+            refuse_tasks(self, self.track.chain(frame), self._services.options.recreate)
+        if kind != "closed" and self._committing.is_due(node) and self._committing.commit(node, frame, now):
+            self._pacing.taken()
         if self._saving.is_wanted(self.track.active, node, now):
             self._take(node, frame, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:
@@ -242,6 +271,8 @@ class Run:
                 self._pacing.due = True
             elif reason == "pulse":
                 pulse = True
+            elif reason == WANTED:
+                self._committing.note_asked()
         return pulse
 
     def count(self, node: Node) -> None:
@@ -249,13 +280,9 @@ class Run:
 
     def stop_at(self, node: Node) -> int:
         """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
-        return self._pacing.stop_at(node.index)
-
-    def _checkpointed(self, request: Request) -> None:
-        for node in self.track.active:
-            if node.progress is not None:
-                node.progress.checkpointed(request.head["when"])
-        self._beat(led_to(request.head["path"]))
+        # In a job with tasks, the first iteration shows whether it leaves some behind.
+        early = node.index == 0 and self._captures_locals and current.running_loop() is not None
+        return 1 if early else self._pacing.stop_at(node.index)
 
     # -- stopping -------------------------------------------------------------------------------------------
 
@@ -272,28 +299,22 @@ class Run:
             self._saving.submit_and_wait("signal", self.track.root, began)
         except StorageError as error:
             events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
-        self._end_preempted()
+        self.end_preempted()
 
-    def _end_preempted(self) -> None:
+    def end_preempted(self) -> None:
         assert self._stop is not None
         raise Preempted(self._stop)
 
-    def replaying(self) -> None:
+    def asked_to_stop(self) -> bool:
+        """Whether the run is to stop; asked by what goes on between safe points. Gives a sign of life if one is due."""
         if "pulse" in self.attention:
             self.attention.remove("pulse")
-            self._pulse()
-        if self._stop is not None and self.track.replaying:
-            self._end_preempted()
+            self._signs.pulse()
+        return self._stop is not None
 
-    def _pulse(self) -> None:
-        for node in self.track.active:
-            if node.progress is not None:
-                node.progress.advance_to(node.index)
-        self._beat(reached(self.track.root))
-
-    def _beat(self, position: Position) -> None:
-        if self._services.pulse is not None:
-            self._services.pulse.beat(self.operations.recorded, position)
+    def replaying(self) -> None:
+        if self.asked_to_stop() and self.track.replaying:
+            self.end_preempted()
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -321,15 +342,21 @@ class Run:
             self._saving.entry = self._services.resumed_state(0)
             state = self._capture.load_plain(self._services.resumed_parts(0))
             write_random_state(state["random"])
-            loops = [] if not self._captures_locals and without_loops(resume.path) else resume.path
-            if not loops:
+            loops = resume.path
+            if not self._captures_locals and without_loops(resume.path):
+                loops = []
                 self.outputs.restore(self._services.resumed_values(self._capture.load_plain).get("outputs"))
+                self._journal.restore_when_asked(resume.path[-1].logged)
             self.track.follow([node for node in loops if node.kind != END])
             return
         self._saving.entry = self._saving.stage(self._capture.capture_entry())
         # The entry is the first safe point: what the generators were is known from here on.
         self._saving.submit_and_wait("first", self.track.root, self.now())
         self.track.follow([])
+
+    def find_object(self, kind: Any, name: str) -> Any:
+        """The logged object that a restored variable refers to."""
+        return self._journal.find(kind, name)
 
     def add_visible(self, name: str, value: Any) -> None:
         """``value`` came in from outside: it is restored in place."""
@@ -371,8 +398,11 @@ class Run:
 
     def close(self) -> None:
         """End the background threads; what is in flight is finished first."""
-        self._beat(reached(self.track.root))
+        self.maps.close()
+        self._signs.beat(reached(self.track.root))
+        self._journal.closed()
         self._alive = False
+        self.operations.close()
         self._saving.close()
         self.outputs.close()
 
@@ -388,8 +418,8 @@ class Run:
 
     def show(self, node: Node, progress: bool | None) -> None:
         """Show a progress bar for the loop at ``node`` if that was asked for."""
-        self._saving.show(node, progress)
+        self._signs.show(node, progress)
 
     def _special(self, kind: type) -> Any:
         """How objects of ckpt itself go into a state."""
-        return (lambda run: (current.run_of_process, ())) if kind is Run else reducer_of(kind)
+        return (lambda run: (current.run_of_process, ())) if kind is Run else reducer_of(kind) or reduction_of(kind)

@@ -17,6 +17,8 @@ from ckpt.checkpointer import Checkpointer, Kept, Request
 from ckpt.errors import CkptError, LogLostError, MemoryFullError, StorageError
 from ckpt.format.path import path_text, path_to_json
 from ckpt.format.records import Kind
+from ckpt.recovery import needed_from
+from ckpt.session.journal import WANTED, Journal
 from ckpt.session.node import Node, freeze
 from ckpt.session.pacing import Pacing
 from ckpt.session.services import Services
@@ -28,9 +30,6 @@ RETRY_S = 1.0
 
 BUSY_S = 0.02
 """How soon a checkpoint that is due looks again for the end of the one in flight."""
-
-PROGRESS_S = 0.2
-"""How often a progress bar moves."""
 
 RENEW_S = 5.0
 """How often the lease says that this process lives."""
@@ -88,9 +87,12 @@ class Saving:
         self._number = services.last_number
         self._starved = self._flush_failed = self._put_off = False
         self._retry_at_s = -math.inf
-        self._shows_progress = False
         self.totals = Totals()
         self.entry: Kept | None = None
+        self.journal: Journal | None = None
+        resume = services.resume
+        self.newest_number = services.last_number
+        self._named = [services.resumed_state(number) for number in range(len(resume.refs))] if resume is not None else []
         self._checkpointer = Checkpointer(
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
@@ -100,6 +102,8 @@ class Saving:
         chores = [Chore(RENEW_S, self._renew_lease)]
         if self._services.options.sync_interval_s:
             chores.append(Chore(self._services.options.sync_interval_s, self._flush_operations))
+            # Operations of logged objects are recorded at a safe point: twice as often, for that comes a little later.
+            chores.append(Chore(self._services.options.sync_interval_s / 2, lambda: self._attention.append(WANTED)))
         if self._services.pulse is not None:
             chores.append(self.pulse_chore(self._services.pulse_every_s))
         return chores
@@ -130,11 +134,15 @@ class Saving:
 
     def submit(self, reason: str, root: Node, began_s: float) -> Request:
         """Hand the path below ``root``, with the states that it names, to the checkpointer."""
+        assert self.entry is not None
+        assert self.journal is not None
+        self.journal.spill()
         # The log's position is read before the results are: a result recorded in between is in both, never in none.
         covers = self._services.log.position
-        assert self.entry is not None
+        maps_since = min(self._recorded.first_needed(root) - 1, covers)
         states = [self.entry]
         path = freeze(root.children, states)
+        logged = self.journal.checkpointed(path, states)
         with memory_checked():
             index, *recorded = encode_results(self._recorded.snapshot(root))
             results = self._services.stager.stage(index, recorded)
@@ -144,6 +152,7 @@ class Saving:
             **self._services.checkpoint_head(),
             "number": self._number,
             "covers": covers,
+            **({"maps_since": int(maps_since)} if maps_since < covers else {}),
             "when": self._services.clock.now(),
             "reason": reason,
             "path": path_to_json(path),
@@ -151,6 +160,8 @@ class Saving:
             "stall_s": round(now - began_s, 6),
             "interval_s": round(now - self._pacing.last_s, 3),
             "nbytes": sum(state.nbytes for state in states),
+            **logged,
+            **self._services.parts_head(states),
         }
         self._pacing.last_s = now
         self._services.trigger.taken(self._pacing.iterations, began_s)
@@ -167,12 +178,17 @@ class Saving:
         if request.error is not None:
             raise request.error
 
+    def number_of(self, kept: Kept) -> int | None:
+        """The number of a state in the newest durable checkpoint; None if it is not part of it."""
+        return next((number for number, state in enumerate(self._named) if state is kept), None)
+
     def record_result(self, kept: Kept, head: dict[str, Any]) -> None:
         """The run is over with this result: durable on return. StorageError."""
         assert kept.staged is not None
         ref = self._services.snapshots.write(kept.staged)
         kept.staged.release()
         whole = {**self._services.status_head("finished"), "result_bytes": kept.nbytes, **head}
+        whole |= self._services.outputs.listed()
         # Commit point of the run: from here on it returns its recorded result.
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
         self._services.retention.finished(lsn, ref.packs)
@@ -231,22 +247,11 @@ class Saving:
         self._checkpointer.close()
         self._services.stager.close()
 
-    def show(self, node: Node, progress: bool | None) -> None:
-        """Show a progress bar for the loop at ``node`` if that was asked for."""
-        if (self._services.options.progress if progress is None else progress) and node.status == "active":
-            from ckpt.progress import Progress
-
-            total = node.source.length if node.source is not None else None
-            node.progress = Progress(self._services.clock)
-            node.progress.start(node.label or "loop", total, node.index)
-            if not self._shows_progress:
-                self._shows_progress = True
-                self.add_chore(self.pulse_chore(PROGRESS_S))
-
     # -- called in the background ---------------------------------------------------------------------------
 
     def _committed(self, request: Request, lsn: int, packs: frozenset[str], cost_s: float) -> None:
         self._services.note_saved(request.head)
+        self.newest_number, self._named = request.head["number"], list(request.states)
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
@@ -258,7 +263,7 @@ class Saving:
             events.say(f"checkpoint {request.head['number']} is stored again")
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
-            self._services.retention.committed(lsn, request.head["covers"], packs)
+            self._services.retention.committed(lsn, needed_from(request.head), packs)
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 

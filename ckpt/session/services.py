@@ -18,6 +18,8 @@ from ckpt.outputs import Outputs
 from ckpt.protocols import Clock, Storage
 from ckpt.recovery import ResumePoint
 from ckpt.retention import Retention
+from ckpt.session.letters import Letters
+from ckpt.session.mapjournal import Found
 from ckpt.session.pulse import Pulse
 from ckpt.session.steps import decode_results
 from ckpt.settings import Options
@@ -39,6 +41,7 @@ class Services:
     key: Key
     clock: Clock
     entropy: Callable[[int], bytes]
+    redact: Callable[[str], str]
     lease: HeldLease
     log: LogWriter
     snapshots: SnapshotWriter
@@ -50,12 +53,15 @@ class Services:
     code: Mapping[str, str]
     resume: ResumePoint | None
     operations: list[tuple[bytes, bytes]]
+    maps: Mapping[bytes, Found]
+    letters: Letters
     over: bool
     outputs: Outputs
     pulse: Pulse | None
     pulse_every_s: float
     remade_types: tuple[type, ...] = ()
     _captured: dict[str, Any] = field(default_factory=dict)
+    _described: tuple[Kept | None, dict[str, int]] = (None, {})
     _kept: dict[int, Kept] = field(default_factory=dict)
     _newest: Mapping[str, Any] | None = None
 
@@ -81,6 +87,8 @@ class Services:
         if self.resume is not None:
             found = decode_results(self.resume.results, self.names.address)
         found.update(self.operations)
+        for identity in self.maps:
+            found.setdefault(identity, b"")  # what stands for a map's results (see ``session/mapping.py``)
         return found
 
     def resumed_state(self, number: int) -> Kept:
@@ -109,18 +117,25 @@ class Services:
         found: Mapping[str, Any] = load(self.resumed_parts(last.state))["extras"]
         return found
 
-    def note_captured(self, captured: Captured) -> None:
+    def note_captured(self, captured: Captured, kept: Kept) -> None:
         if captured.captured or captured.remade:
             self._captured = {"captured": captured.captured, "remade": captured.remade}
+            self._described = (kept, captured.parts)
+
+    def parts_head(self, states: list[Kept]) -> dict[str, Any]:
+        """Which parts of which of ``states`` are the variables that ``captured`` names, as far as that is known."""
+        kept, parts = self._described
+        number = next((number for number, state in enumerate(states) if state is kept), None)
+        return {"parts": parts, "parts_of": number} if parts and number is not None else {}
 
     def checkpoint_head(self) -> dict[str, Any]:
         """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""
-        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured}
+        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured, **self.letters.head()}
 
     def status_head(self, status: str, error: str | None = None) -> dict[str, Any]:
         """The head of a STATUS record."""
         when = self.clock.now()
-        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts}
+        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts, **self.letters.head()}
 
     def say_resumed(self) -> None:
         assert self.resume is not None

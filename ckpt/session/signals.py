@@ -7,6 +7,7 @@ there before are called too; signals that are ignored stay ignored; forked child
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -57,7 +58,7 @@ class StopSignals:
         if number == signal.SIGINT:
             with contextlib.suppress(OSError):  # stderr is gone, and with it whoever would read the hint
                 os.write(2, _CLEAR_LINE + _HINT if os.isatty(2) else _HINT)
-        if callable(previous) and previous is not signal.default_int_handler:
+        if callable(previous) and previous is not signal.default_int_handler and not _cancels_the_main_task(previous):
             previous(number, frame)
 
     def _pass_on(self, number: int, frame: types.FrameType | None, previous: Any) -> None:
@@ -67,3 +68,9 @@ class StopSignals:
         elif previous == signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def _cancels_the_main_task(handler: Any) -> bool:
+    """Whether it is what ``asyncio.run`` installs for Ctrl-C: it would tear the job away from its next safe point."""
+    inner = handler.func if isinstance(handler, functools.partial) else handler
+    return getattr(inner, "__module__", None) == "asyncio.runners"

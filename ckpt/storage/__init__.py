@@ -19,6 +19,7 @@ from ckpt.errors import OptionError
 from ckpt.protocols import Clock, Storage
 from ckpt.storage.local import LocalStorage, remove_leftovers
 from ckpt.storage.memory import MemoryStorage
+from ckpt.storage.secrets import without_password
 
 __all__ = [
     "LocalStorage",
@@ -35,6 +36,8 @@ Wrapper = Callable[[Storage], Storage]
 _wrappers: list[Wrapper] = []
 
 _URL = re.compile(r"([A-Za-z0-9+.:-]+)://(.*)", re.DOTALL)
+_CREDENTIALS = re.compile(r"(?!arn:)[^/@]*:.*@", re.DOTALL)
+"""``user:password@`` at the beginning of an address without its scheme; a password may have slashes in it."""
 
 
 def resolve(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Storage:
@@ -53,11 +56,14 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     scheme, rest = (match[1], match[2]) if match else ("file", address)
     if "::" in scheme:
         fix = "give the address of the storage itself: a cache in between would hide what others write"
-        raise OptionError("chained addresses are not supported", where=address, fix=fix)
+        raise OptionError("chained addresses are not supported", where=without_password(address), fix=fix)
     if scheme == "sftp":
         from ckpt.storage.sftp import SftpStorage
 
         return SftpStorage(address, options)
+    if scheme in _PROVIDERS and _CREDENTIALS.match(rest):
+        fix = "give them as storage_options=, or in the environment, as the provider's own tools want them"
+        raise OptionError("an address of this kind has no place for credentials", where=f"{scheme}://", fix=fix)
     if scheme not in ("file", "memory"):
         from ckpt.storage.remote import RemoteStorage
 
@@ -66,7 +72,7 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
         raise OptionError("the address of the store is empty", where=repr(address), fix="give a path or a URL")
     if options:
         fix = "leave them out, or give the URL of a remote storage"
-        raise OptionError(f"storage options mean nothing for {scheme} stores", where=address, fix=fix)
+        raise OptionError(f"storage options mean nothing for {scheme} stores", where=without_password(address), fix=fix)
     if scheme == "memory":
         return MemoryStorage(rest.strip("/"))
     path = os.path.expanduser(rest)

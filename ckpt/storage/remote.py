@@ -14,7 +14,6 @@ import contextlib
 import functools
 import os
 import random
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,17 +23,15 @@ from typing import Any, TypeVar
 from ckpt import host
 from ckpt.errors import CkptError, MissingKeyError, StorageError, UnsupportedStorageError
 from ckpt.protocols import Buffer, Clock
+from ckpt.storage import retrying
 from ckpt.storage.clients import ObjectClient, split_path
 from ckpt.storage.keys import check_key, folder_key, split_prefix
 from ckpt.storage.retrying import Retrying, RetryPolicy
-from ckpt.storage.secrets import redact
+from ckpt.storage.secrets import Redactor, without_password
 from ckpt.storage.uploading import PIECE, pieces_of, upload_pieces
 from ckpt.storage.verdicts import Verdict, judge, status_of
 
 T = TypeVar("T")
-
-POLICY = RetryPolicy()
-"""How long a storage that fails is waited for, by default."""
 
 READERS = 4
 """Ranges of one large read that are asked for at once."""
@@ -73,11 +70,14 @@ class RemoteStorage:
         self._made: ObjectClient | None = None
         self._pid, self._lock = -1, threading.Lock()
         randomness = random.Random(host.entropy(16))
-        self._retrying = Retrying(self.url, policy or POLICY, clock or host.SystemClock(), randomness)
+        self._redact = Redactor(self._address, self._options)
+        self._retrying = Retrying(
+            self.url, policy or retrying.POLICY, clock or host.SystemClock(), randomness, redact=self._redact
+        )
 
     @property
     def url(self) -> str:
-        return _without_password(self._address)
+        return without_password(self._address)
 
     def __repr__(self) -> str:
         return f"RemoteStorage({self.url!r})"
@@ -228,7 +228,9 @@ class RemoteStorage:
         except StorageError as error:
             what = f"the create failed ({cause}), and reading back whether it happened failed too ({error.what})"
             fix = "run again when the storage answers"
-            raise StorageError(redact(what, self._options), where=self._where(key), fix=fix) from cause
+            raise StorageError(
+                self._redact(what), where=self._where(key), fix=fix
+            ) from self._redact.cause(cause)
 
     def _where(self, key: str) -> str:
         return f"{self.url}/{key}" if key else self.url
@@ -237,19 +239,16 @@ class RemoteStorage:
     def _errors(self, doing: str, key: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
-            raise self._translate(error, doing, key) from error
+        except CkptError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again as what it means
+            # Adapters raise what their clients raise; what the caller has to know is made of it here.
+            raise translate(error, doing, self._where(key), self._redact) from self._redact.cause(error)
 
-    def _translate(self, error: Exception, doing: str, key: str) -> Exception:
-        """Adapters raise what their clients raise; what the caller has to know is made of it here."""
-        return translate(error, doing, self._where(key), self._options)
 
-
-def translate(error: Exception, doing: str, where: str, options: Mapping[str, Any]) -> Exception:
-    """The error of ckpt for a client's ``error``; names no secret of ``options``."""
-    if isinstance(error, CkptError):
-        return error
-    verdict, text = judge(error), redact(f"{type(error).__name__}: {error}", options)
+def translate(error: Exception, doing: str, where: str, redact: Redactor) -> Exception:
+    """The error of ckpt for a client's ``error``; names no secret that ``redact`` knows."""
+    verdict, text = judge(error), redact(f"{type(error).__name__}: {error}")
     if verdict is Verdict.MISSING and doing == "read":
         return MissingKeyError("is not there", where=where, fix=_MISSING_FIX)
     if isinstance(error, NotImplementedError):
@@ -259,7 +258,3 @@ def translate(error: Exception, doing: str, where: str, options: Mapping[str, An
     if verdict is Verdict.TRANSIENT:
         fix = "wait until the storage answers (network, credentials, quota), then run again"
     return StorageError(f"cannot {doing}: {text}", where=where, fix=fix)
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", url)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from ckpt import events
 from ckpt.protocols import Clock
+from ckpt.storage.secrets import Redactor
 from ckpt.storage.verdicts import Verdict, judge, retry_after_s
 
 T = TypeVar("T")
@@ -35,11 +36,18 @@ class RetryPolicy:
         return asked_s + bound_s * random_fraction
 
 
+POLICY = RetryPolicy()
+"""How long a storage that fails is waited for, by default."""
+
+
 class Retrying:
     """Makes calls to the storage at ``url`` again while that makes sense. Thread-safe."""
 
-    def __init__(self, url: str, policy: RetryPolicy, clock: Clock, randomness: random.Random) -> None:
+    def __init__(
+        self, url: str, policy: RetryPolicy, clock: Clock, randomness: random.Random, *, redact: Redactor
+    ) -> None:
         self._url, self._policy, self._clock, self._random = url, policy, clock, randomness
+        self._redact = redact
         self._silent = False
 
     def call(self, request: Callable[[], T]) -> T:
@@ -70,7 +78,8 @@ class Retrying:
             raise error
         if passed_s + pause_s >= SILENCE_S and not self._silent:
             self._silent = True
-            events.say(f"{self._url} does not answer as it should, trying again: {type(error).__name__}: {error}")
+            why = self._redact(f"{type(error).__name__}: {error}")
+            events.say(f"{self._url} does not answer as it should, trying again: {why}")
         self._clock.sleep(pause_s)
 
     def _answered(self) -> None:

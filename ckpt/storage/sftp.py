@@ -17,17 +17,20 @@ from __future__ import annotations
 import itertools
 import posixpath
 import random
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from ckpt.errors import MissingKeyError, OptionError, StorageFullError
+from ckpt.errors import CkptError, MissingKeyError, OptionError, StorageFullError
 from ckpt.host import SystemClock
 from ckpt.host import entropy as host_entropy
 from ckpt.protocols import Buffer, Clock
+from ckpt.storage import retrying
 from ckpt.storage.keys import check_key, folder_key, split_prefix
 from ckpt.storage.retrying import Retrying, RetryPolicy
+from ckpt.storage.secrets import Redactor
 from ckpt.storage.temporaries import new_temporary
 from ckpt.storage.uploading import PIECE, pieces_of
 
@@ -58,7 +61,10 @@ class SftpStorage:
         host, self._root, said, self._shown = _parsed(url)
         self._connection = SftpConnection(host, checked_options({**said, **(options or {})}, self._shown))
         randomness = random.Random(host_entropy(16))
-        self._retrying = Retrying(self._shown, policy or RetryPolicy(), clock or SystemClock(), randomness)
+        self._redact = Redactor(url, options)
+        self._retrying = Retrying(
+            self._shown, policy or retrying.POLICY, clock or SystemClock(), randomness, redact=self._redact
+        )
         self._durable: set[str] = set()
         self._unsettled: set[str] = set()
 
@@ -181,8 +187,8 @@ class SftpStorage:
 
         try:
             return self._retrying.attempt(request)[0]
-        except Exception as error:
-            raise translate(error, doing, self._where(key)) from error
+        except Exception as error:  # noqa: BLE001 - raised again as what it means
+            raise self._translated(error, doing, key) from self._redact.cause(error)
 
     def _write(self, doing: str, key: str, pieces: Iterator[bytes]) -> tuple[str, int]:
         """A durable temporary file beside the place of ``key``, with all of ``pieces``: (its path, its length).
@@ -233,7 +239,10 @@ class SftpStorage:
             if isinstance(error, asyncssh.SFTPFailure) and self._is_full():
                 fix = "free space or raise the quota there, then run again"
                 raise StorageFullError("no space is left on the server", where=self._where(key), fix=fix) from error
-            raise translate(error, doing, self._where(key)) from error
+            raise self._translated(error, doing, key) from self._redact.cause(error)
+
+    def _translated(self, error: Exception, doing: str, key: str) -> CkptError:
+        return translate(error, doing, self._where(key), self._redact)
 
     def _is_full(self) -> bool:
         try:
@@ -320,6 +329,7 @@ def _parsed(url: str) -> tuple[str, str, dict[str, Any], str]:
     shown = f"sftp://{user.partition(':')[0]}{at}{where}/{path.rstrip('/')}"
     root = posixpath.normpath(path.removeprefix("~/")) if path.startswith("~/") else posixpath.normpath(f"/{path}")
     if not host or not path.strip("/~") or root in (".", "..") or root.startswith("../"):
+        shown = re.sub(r":(?!//).*@", "@", url.rstrip("/"), count=1)  # a password with a slash in it, perhaps
         raise OptionError("this is not the address of a folder on an SFTP server", where=shown, fix=fix)
     said: dict[str, Any] = {"port": port} if port is not None else {}
     if split.username:

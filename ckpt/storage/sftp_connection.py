@@ -17,6 +17,7 @@ import asyncssh
 import fsspec.config
 
 from ckpt.errors import CkptError, MissingKeyError, OptionError, StorageError, StorageFullError, UnsupportedStorageError
+from ckpt.storage.secrets import Redactor
 
 OPTIONS = frozenset(
     {"username", "password", "port", "client_keys", "passphrase", "known_hosts", "agent_path", "config", "timeout_s"}
@@ -153,11 +154,12 @@ def is_lost(error: Exception) -> bool:
     return isinstance(error, lost)
 
 
-def translate(error: Exception, doing: str, where: str) -> CkptError:
-    """The error of ckpt that tells what ``error`` means for a store at ``where``."""
+def translate(error: Exception, doing: str, where: str, redact: Redactor) -> CkptError:
+    """The error of ckpt that tells what ``error`` means for a store at ``where``; names no secret."""
     if isinstance(error, CkptError):
         return error
-    text = f"cannot {doing}: {type(error).__name__}: {error}"
+    reason = redact(str(error))
+    text = f"cannot {doing}: {type(error).__name__}: {reason}"
     if isinstance(error, (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)) and doing == "read":
         return MissingKeyError("is not there", where=where, fix="check the address of the store and the run")
     if isinstance(error, (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)):
@@ -166,13 +168,13 @@ def translate(error: Exception, doing: str, where: str) -> CkptError:
         return UnsupportedStorageError(text, where=where, fix="use OpenSSH's sftp-server, or another kind of store")
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         fix = "log in once with ssh, which asks you and writes ~/.ssh/known_hosts; or name that file as known_hosts"
-        return StorageError(f"the server's host key is not known: {error}", where=where, fix=fix)
+        return StorageError(f"the server's host key is not known: {reason}", where=where, fix=fix)
     if isinstance(error, asyncssh.PermissionDenied):
         fix = "check user and key with `ssh -o BatchMode=yes USER@HOST`; name the key file as client_keys"
-        return StorageError(f"the server does not let us in: {error}", where=where, fix=fix)
+        return StorageError(f"the server does not let us in: {reason}", where=where, fix=fix)
     if isinstance(error, (asyncssh.KeyImportError, asyncssh.ConfigParseError)):
         return OptionError(
-            f"cannot use the key or configuration: {error}", where=where, fix="check client_keys, config"
+            f"cannot use the key or configuration: {reason}", where=where, fix="check client_keys, config"
         )
     if isinstance(error, asyncssh.SFTPPermissionDenied):
         return StorageError(text, where=where, fix="give this user the right to do so, or use another store")

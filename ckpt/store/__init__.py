@@ -1,7 +1,7 @@
 """``ckpt.Store``: the runs of a store, for people and programs that look after them. What the CLI reads.
 
-Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove``, ``repair`` and ``sweep``
-change anything, and never a live run. Only what verifies under the store's key is shown.
+Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove``, ``repair``, ``sweep``,
+``fork`` and ``reset`` change anything, and never a live run. Only what verifies under the store's key is shown.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import builtins
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ckpt.errors import IntegrityError, OptionError, RunNotFoundError, UntrustedError
 from ckpt.format.names import RunNames, is_run_id, parse_job
@@ -19,7 +19,23 @@ from ckpt.log import read_log
 from ckpt.root import StoreRoot, job_folders
 from ckpt.settings import DEFAULT_STORE, Environment
 from ckpt.storage import sweep_leftovers
-from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Loss, Outcome, Repair, RunInfo, RunSummary, Status
+from ckpt.store.branching import fork_run, reset_run, split_checkpoint
+from ckpt.store.comparing import diff_checkpoints
+from ckpt.store.info import (
+    Attempt,
+    Checkpoint,
+    Diff,
+    DiffEntry,
+    Entry,
+    Finding,
+    Fork,
+    Loss,
+    Outcome,
+    Repair,
+    RunInfo,
+    RunSummary,
+    Status,
+)
 from ckpt.store.keys import KeyUse, key_uses
 from ckpt.store.reading import describe, entry, records_after, summarize
 from ckpt.store.removing import remove_run, sweep_run
@@ -29,8 +45,11 @@ from ckpt.store.verifying import verify_run
 __all__ = [
     "Attempt",
     "Checkpoint",
+    "Diff",
+    "DiffEntry",
     "Entry",
     "Finding",
+    "Fork",
     "KeyUse",
     "Loss",
     "Outcome",
@@ -80,6 +99,9 @@ class Store:
         self._storage_options = storage_options
         self._opened: StoreRoot | None = None
         self._clock = SystemClock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ckpt.Store is never pickled: it may hold keys and credentials; make it again from its address")
 
     @property
     def url(self) -> str:
@@ -222,6 +244,33 @@ class Store:
     def remove(self, address: str) -> None:
         """Remove a run for good. RunBusyError if it is alive. Interrupted, it can be repeated, or left to ``sweep``."""
         remove_run(self._root, self._find(address), self._clock)
+
+    def old(self, older_than_s: float) -> builtins.list[RunSummary]:
+        """The runs of which nothing was heard for so many seconds, but those that run, and those that cannot be read."""
+        before = self._clock.now() - older_than_s
+        unsure = ("running", "other key", "damaged")
+        return [one for one in self.list() if one.status not in unsure and (one.last_activity or before) < before]
+
+    def fork(self, address: str, *, at: int | None = None, run_id: str | None = None) -> Fork:
+        """Make a new run of the job that starts from a kept checkpoint (default the newest) of a run, which may be alive.
+
+        It needs nothing of its origin any more. ``run_id``: its name (default: made of the origin's). On return it is
+        durable; interrupted, there is no such run. OptionError, CorruptionError, UntrustedError, StorageError.
+        """
+        return fork_run(self._root, self._find(address), self._clock, number=at, run_id=run_id)
+
+    def reset(self, address: str, *, to: int) -> int:
+        """Take a run back to a kept checkpoint: what came after does not count any more. The new checkpoint's number.
+
+        Durable on return; interrupted, it happened or it did not. RunBusyError, OptionError, CorruptionError,
+        UntrustedError, StorageError.
+        """
+        return reset_run(self._root, self._find(address), self._clock, number=to)
+
+    def diff(self, a: str, b: str) -> Diff:
+        """What differs between two checkpoints, ``ADDRESS`` (its newest) or ``ADDRESS@NUMBER`` each: names and sizes."""
+        (first, m), (second, n) = split_checkpoint(a), split_checkpoint(b)
+        return diff_checkpoints(self._root, (self._find(first), m), (self._find(second), n))
 
     def repair(
         self, address: str, *, dry_run: bool = False, accept_loss: bool = False, start_over: bool = False

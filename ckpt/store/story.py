@@ -13,6 +13,12 @@ REMOVAL = "removal"
 REPAIR = "repair"
 """Key in the head of the FENCE by which ``repair`` takes a run over: no attempt at the run either."""
 
+FORK, RESET = "fork", "reset_to"
+"""Keys in the heads of the FENCEs of ``fork`` (with the origin) and ``reset`` (with the checkpoint's number)."""
+
+UPKEEP = frozenset({REMOVAL, REPAIR, FORK, RESET})
+"""FENCEs with one of these begin no attempt at the run."""
+
 ENDINGS = ("finished", "failed", "preempted")
 """What a STATUS record says of an attempt's end. Others say how it was started, or that it starts afresh."""
 
@@ -60,7 +66,7 @@ def story_of(records: Iterable[Record]) -> Story:
             checkpoints.append(record)
         elif record.kind is Kind.OPERATION:
             operations.append(record)
-        elif status == "running" or (record.kind is Kind.FENCE and not record.head.keys() & {REMOVAL, REPAIR}):
+        elif status == "running" or (record.kind is Kind.FENCE and not record.head.keys() & UPKEEP):
             starts.setdefault(record.epoch, record)
         elif status == "reset":
             checkpoints, operations, finish, reset_by = [], [], None, record.epoch

@@ -8,7 +8,7 @@ from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError, Unknow
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.log import LogView, read_log
-from ckpt.recovery import find_resume_point, history_of, result_record
+from ckpt.recovery import find_resume_point, history_of, needed_from, result_record
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store.info import Finding
@@ -63,7 +63,7 @@ def _dead_end(names: RunNames, view: LogView) -> list[Finding]:
     history = history_of(view.records)
     if history.finished is not None or history.began_lsn or view.floor <= FIRST_SLOT:
         return []
-    if any(lsn_slot(int(record.head["covers"])) >= view.floor for record in history.checkpoints):
+    if any(lsn_slot(needed_from(record.head)) >= view.floor for record in history.checkpoints):
         return []
     what = "nothing to resume from is left, and the run's beginning was trimmed away: the end of the log is missing"
     return [_problem(names, names.segment(view.next_slot - 1), 0, what)]

@@ -225,4 +225,19 @@ MUTANTS = (
         "            if source.nbytes < rawmemory.SMALL_COPY:\n                pass\n",
         "tests/unit/test_staging.py", "test_parts_are_the_skeleton_and_the_buffers",
     ),
+    Mutant(
+        "a task at work at a safe point is overlooked", "2", "session/tasks.py",
+        "        if task is current.own_task() or", "        if task is not None or",
+        "tests/unit/test_async_refused.py", "test_task_that_is_at_work_at_a_safe_point_is_refused_after_one_iteration",
+    ),
+    Mutant(
+        "a cancellation does not wait for the record that is being written", "5", "session/coroutines.py",
+        "            cancelled = error\n", "            raise\n",
+        "tests/unit/test_async.py", "test_cancellation_while_the_record_is_written_comes_when_it_is_durable",
+    ),
+    Mutant(
+        "steps side by side move the generators on", "1", "session/coroutines.py",
+        "                    write_random_state(before)\n", "                    pass\n",
+        "tests/unit/test_async.py", "test_generators_after_steps_that_draw_are_the_same_after_a_resume",
+    ),
 )  # fmt: skip

@@ -16,9 +16,9 @@ from programs.bits import report
 
 import ckpt
 from ckpt.errors import StorageError
-from ckpt.storage import remote
+from ckpt.storage import retrying
 
-remote.POLICY = replace(remote.POLICY, deadline_s=float(os.environ["PATIENCE"]), longest_s=0.2)
+retrying.POLICY = replace(retrying.POLICY, deadline_s=float(os.environ["PATIENCE"]), longest_s=0.2)
 sys.stderr = sys.stdout
 
 

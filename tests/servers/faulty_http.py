@@ -5,15 +5,17 @@ A fault waits for a request whose method and address fit, and strikes ``times`` 
 ``drop``      the connection is cut before the server has heard of it
 ``answer``    a status (and headers) instead of asking the server
 ``after``     the same, but the server has acted before
-``hang``      neither an answer nor an end, for some seconds; the server has not heard of it
+``hang``      neither an answer nor an end; the server has not heard of it
+``mute``      the same, but the server has acted
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import threading
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -36,12 +38,17 @@ class HttpFault:
 
 
 class FaultyHttp:
-    """Listens on ``port`` of 127.0.0.1; ``faults`` may be changed at any time; ``seen`` has all requests."""
+    """Listens on ``port`` of 127.0.0.1; ``faults`` may be changed at any time; ``seen`` has all requests.
+
+    ``most_at_once``: the greatest number of requests that were on their way to the server or back at any moment.
+    """
 
     def __init__(self, target: int) -> None:
         self.target, self.seen = target, list[str]()
         self.faults: list[HttpFault] = []
         self._lock = threading.Lock()
+        self.at_once = self.most_at_once = 0
+        self.ended = threading.Event()
         handler = type("Bound", (_Handler,), {"proxy": self})
         self._server = _Listener(("127.0.0.1", 0), handler)
         self.port = int(self._server.server_address[1])
@@ -51,8 +58,20 @@ class FaultyHttp:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.at_once -= 1
 
     def take(self, asked: str) -> HttpFault | None:
         with self._lock:
@@ -81,17 +100,23 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: ``seen`` has it."""
 
     def _pass(self) -> None:
+        with self.proxy.counted():
+            self._answer()
+
+    def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.proxy.take(f"{self.command} {self.path}")
         kind = fault.kind if fault else "pass"
         if kind == "hang":
-            time.sleep(8)
+            self.proxy.ended.wait()
         if kind in ("drop", "hang"):
             return self._cut()
         if fault is not None and kind == "answer":
             return self._send(fault.status, dict(fault.headers), fault.body)
         status, headers, answer = self._forward(body)
-        if kind == "lose":
+        if kind == "mute":
+            self.proxy.ended.wait()
+        if kind in ("lose", "mute"):
             return self._cut()
         if fault is not None and kind == "after":
             return self._send(fault.status, dict(fault.headers), fault.body)

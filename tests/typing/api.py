@@ -5,8 +5,11 @@ A line with ``# type: ignore[code]`` is one that has to be refused: mypy reports
 
 from __future__ import annotations
 
+import asyncio
+import csv
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import assert_type
+from typing import IO, assert_type
 
 import ckpt
 
@@ -41,6 +44,40 @@ def fetch(url: str, timeout_s: float = 10.0) -> bytes:
     return url.encode()
 
 
+@ckpt.job
+async def crawl(urls: list[str], depth: int = 1) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for url in ckpt.loop(urls, key=str):
+        assert_type(url, str)
+        assert_type(await get(url), bytes)
+        first, second = await asyncio.gather(get(url), ckpt.step(get, key=url)(url))
+        assert_type(second, bytes)
+        sizes[url] = len(first)
+    async for line in ckpt.loop(lines(), name="lines"):
+        assert_type(line, str)
+    return sizes
+
+
+@ckpt.step(retries=2)
+async def get(url: str, timeout_s: float = 1.0) -> bytes:
+    return url.encode()
+
+
+async def lines() -> AsyncIterator[str]:
+    yield "line"
+
+
+async def async_jobs_keep_their_signature() -> None:
+    assert_type(await crawl(["a"]), dict[str, int])
+    assert_type(await crawl.options(run_id="first")(["a"], depth=2), dict[str, int])
+    assert_type(asyncio.run(crawl(["a"])), dict[str, int])
+    assert_type(crawl.address(["a"]), str)
+    await crawl("a")  # type: ignore[arg-type]
+    await get(1)  # type: ignore[arg-type]
+    async for _ in ckpt.loop([1]):  # type: ignore[attr-defined]
+        pass
+
+
 def jobs_keep_their_signature() -> None:
     assert_type(plain(3), float)
     assert_type(plain(3, seed=4), float)
@@ -71,7 +108,7 @@ def loops_yield_the_items_type() -> None:
     for left, right in ckpt.loop(zip([1], ["a"], strict=True)):
         assert_type(left, int)
         assert_type(right, str)
-    ckpt.loop(3)  # type: ignore[arg-type]
+    ckpt.loop(3)  # type: ignore[call-overload]
 
 
 def open_gives_a_run() -> None:
@@ -87,6 +124,15 @@ def open_gives_a_run() -> None:
     if current is not None:
         assert_type(current.address, str)
     current.checkpoint()  # type: ignore[union-attr]
+
+
+def outputs_are_files() -> None:
+    with ckpt.output("a.csv", "w", newline="") as text:
+        assert_type(text, IO[str])
+        csv.writer(text).writerow([1])
+    assert_type(ckpt.output(Path("a.bin"), "ab"), IO[bytes])
+    ckpt.output("a.bin", "ab", encoding="utf-8")  # type: ignore[call-overload]
+    ckpt.output("a.txt", "r")  # type: ignore[call-overload]
 
 
 def errors_are_a_tree() -> None:

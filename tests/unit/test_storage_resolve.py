@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from unit.storage_doubles import SCHEME
 
 from ckpt.errors import OptionError
 from ckpt.storage import (
@@ -16,6 +17,7 @@ from ckpt.storage import (
     remove_wrapper,
     resolve,
 )
+from ckpt.storage.remote import RemoteStorage
 from ckpt.testing import FaultPlan, FaultyStorage
 
 
@@ -105,3 +107,28 @@ def test_wrapper_is_put_around_what_resolve_returns(tmp_path: Path) -> None:
     assert plan.calls == [("put", "a")]
     assert local_path(storage) == tmp_path
     assert isinstance(resolve(tmp_path), LocalStorage)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://AKIA:qzxwvu/wo+rds@bucket/x",
+        "gs://me:qzxwvu@bucket",
+        "az://me:qzx@wvu@container/x",
+        "simplecache::ftp://me:qzxwvu@host/x",
+        "sftp://me:qzx/wvu@host/x",
+        "sftp://me:qzx@wvu@host:port/x",
+    ],
+)
+def test_address_with_a_password_in_a_place_where_none_belongs_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        resolve(url)
+    assert "qzx" not in f"{caught.value!r} {caught.value}"
+    assert "wvu" not in f"{caught.value!r} {caught.value}"
+    assert caught.value.fix
+
+
+def test_address_that_only_looks_as_if_it_had_a_password_is_taken() -> None:
+    for url in ("s3://arn:aws:s3:us-east-1:123456789012:accesspoint/here/run@2", "abfs://container@account/x"):
+        assert resolve(url).url == url
+    assert RemoteStorage(f"{SCHEME}://host:21/folder@2/x").url == f"{SCHEME}://host:21/folder@2/x"
