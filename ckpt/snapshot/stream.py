@@ -42,9 +42,10 @@ class PackStream:
     """The bytes of one pack. ``cpu_s``: processor time of the workers."""
 
     def __init__(
-        self, pack: str, key: Key, known: dict[bytes, Place], entropy: Callable[[int], bytes]
+        self, pack: str, key: Key, known: dict[bytes, Place], entropy: Callable[[int], bytes], *, is_live: bool
     ) -> None:  # fmt: skip
-        self._pack, self._key, self._known = pack, key, known
+        """``is_live``: the sources may change at any time, so each chunk is copied before it is digested and stored."""
+        self._pack, self._key, self._known, self._is_live = pack, key, known, is_live
         self._salt = entropy(SALT_SIZE) if key.encrypts else None
         self._cipher = None if self._salt is None else layout.pack_cipher(key, pack, self._salt)
         self._packs: set[str] = set()
@@ -140,7 +141,8 @@ class PackStream:
                 continue
             raw: Buffer
             if unit.raw is not None:
-                raw = unit.raw
+                own = memoryview(bytes(unit.raw)) if self._is_live else unit.raw
+                unit, raw = unit._replace(raw=own), own
                 address = layout.chunk_digest(self._key, raw)
                 if address in self._known or address in self.stored:
                     prepared.append(_Prepared(unit, address, 0, 0, None))
