@@ -242,6 +242,7 @@ def _services(
         log.append(Kind.STATUS, {**facts, "status": "reset", "when": clock.now()}, durable=True)
         resume, history = None, History([], [], None, log.position, None)
     snapshots = SnapshotWriter(root.storage, names, key, log.epoch)
+    snapshots.validate = plan.options.validate
     retention = _retention(plan, root, log, snapshots, history, {**facts, "status": "running"})
     environment = plan.environment
     over = history.finished is not None or (resume is not None and ends_block(resume.path))
@@ -257,8 +258,8 @@ def _services(
         log=log,
         snapshots=snapshots,
         retention=retention,
-        stager=Stager(),
-        trigger=parse(plan.options.every),
+        stager=Stager(plan.options.memory_limit_bytes),
+        trigger=parse(plan.options.every, mtbf_s=plan.options.mtbf_s),
         facts=facts,
         attempts=_attempts(view.records, log.epoch, facts),
         code=plan.code,

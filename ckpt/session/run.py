@@ -19,7 +19,7 @@ from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept
-from ckpt.errors import MemoryFullError, StorageError
+from ckpt.errors import CkptError, MemoryFullError, StorageError
 from ckpt.format.path import END, PathNode, without_loops
 from ckpt.format.records import Kind, lsn_text
 from ckpt.outputs import Output, Settings
@@ -249,7 +249,7 @@ class Run:
         except MemoryFullError as error:
             self.short_of_memory(error)
 
-    def short_of_memory(self, error: MemoryFullError) -> None:
+    def short_of_memory(self, error: CkptError) -> None:
         self._saving.put_off(error)
 
     def _drain(self) -> bool:

@@ -15,7 +15,7 @@ from ckpt import events
 from ckpt.capture import frames, sites
 from ckpt.capture.sites import LoopSite
 from ckpt.capture.state import Extras, Held, StateCapture
-from ckpt.errors import MemoryFullError
+from ckpt.errors import MemoryFullError, StorageError
 from ckpt.format.path import END, OVER, PathNode
 from ckpt.session.arrival import Arrival, give, match
 from ckpt.session.asources import AdvancedSource
@@ -299,7 +299,7 @@ class Track:
         """The same, where going on without is exact too: without memory for the copy the path stays as it was."""
         try:
             self.rebase(node, frame)
-        except MemoryFullError as error:
+        except (MemoryFullError, StorageError) as error:
             self._conductor.short_of_memory(error)
             return False
         return True
