@@ -191,6 +191,8 @@ class MapJournal:
 
     def saved(self, *, exhausted: bool) -> Any:
         """Which items were handed out, for a state that is being kept: what lies before is not needed any more."""
+        if self._found.records:  # nothing was handed out in this attempt yet: all that was recovered is needed
+            return OutOfBand(self._done)
         with self._unreleased.lock:
             pending = [*self._unreleased.counts][:1]
             if self._unreleased.writing_from is not None:
