@@ -30,8 +30,9 @@ from ckpt.protocols import Clock
 
 MAX_LOST = 3
 """Workers that one item may lose before it is held to be the cause."""
-MAX_CHUNK = 256
-"""Items that take microseconds travel together: so many that a chunk takes ``Pool.chunk_s``, at most this many."""
+MAX_CHUNK, CHUNK_BYTES = 256, 64 << 10
+"""Items that take microseconds travel together: so many that a chunk takes ``Pool.chunk_s``, at most this many, and with
+results of about so many bytes: what is in hand is a multiple of that."""
 _FOLLOW = 0.2  # weight of a new measurement
 
 
@@ -78,6 +79,7 @@ class _Flow:
     timers: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     finished: list[Done] = field(default_factory=list)
     each_s: float = math.nan
+    each_bytes: float = 0.0
 
 
 class Engine:
@@ -266,7 +268,9 @@ class Engine:
         each_s = sum(outcome[4] for outcome in outcomes) / len(outcomes)
         flow = self._flow
         flow.each_s = each_s if math.isnan(flow.each_s) else flow.each_s + _FOLLOW * (each_s - flow.each_s)
-        fitting = self._pool.chunk_s / max(flow.each_s, 1e-7)
+        each_bytes = sum(len(outcome[1]) for outcome in outcomes) / len(outcomes)
+        flow.each_bytes += _FOLLOW * (each_bytes - flow.each_bytes) if flow.each_bytes else each_bytes
+        fitting = min(self._pool.chunk_s / max(flow.each_s, 1e-7), CHUNK_BYTES / max(flow.each_bytes, 1.0))
         self.chunk = max(1, min(int(fitting), 2 * self.chunk, MAX_CHUNK))
 
     def _raised(self, done: Done, retryable: bool) -> None:

@@ -11,6 +11,7 @@ from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
 from ckpt.lease import current_holder
+from ckpt.letters import MOVED
 from ckpt.root import StoreRoot
 from ckpt.storage import is_in_process, local_path
 from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
@@ -155,12 +156,16 @@ def describe(
             *(_attempt(start, records, story, alive=alive if start is starts[-1] else False) for start in starts),
         ),
         checkpoints=tuple(map(_checkpoint, checkpoints)),
-        operations=sum(record.head.get("items", 1) for record in story.operations if record.lsn > behind),
+        operations=sum(_count(record) for record in story.operations if record.lsn > behind),
         log_position=lsn_text(records[-1].lsn) if records else "",
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),
         torn=tuple(torn_findings(names, torn)),
     )
+
+
+def _count(record: Record) -> int:
+    return 0 if MOVED in record.head else int(record.head.get("items", 1))
 
 
 def damage_findings(names: RunNames, damages: Iterable[Damage]) -> list[Finding]:
