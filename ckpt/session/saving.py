@@ -284,6 +284,7 @@ class Saving:
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
             self._services.retention.committed(lsn, needed_from(request.head), packs)
+            self._recorded.checkpointed()
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 
