@@ -319,15 +319,15 @@ class Track:
         self._conductor.passed(node, frame, "exit")
         self._finish(node)
 
-    def closed(self, node: Node) -> None:
-        """``node`` was left by break, return or an exception. Runs inside GeneratorExit: it cannot raise."""
+    def closed(self, node: Node, *, raised: bool = False) -> None:
+        """``node`` was left by break, return or an exception; ``raised``: by one of its input. It must not raise itself."""
         if self.inert or node not in self.active:
             return
         frame = frames.user_frame(frames.caller(1))
         self._leave(node)
         if self.replaying:
             return
-        plainly = node.ends_plainly and frame is not None and not frames.left_by_exception(frame)
+        plainly = not raised and node.ends_plainly and frame is not None and not frames.left_by_exception(frame)
         if plainly:
             node.status = "broken"
             node.index += 1  # the item in progress is consumed
