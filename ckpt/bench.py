@@ -29,6 +29,7 @@ from ckpt.protocols import Clock
 from ckpt.settings import trial_store
 from ckpt.store import Store
 from ckpt.trial import trace_of
+from ckpt.triggers import daly_interval, young_interval
 
 POLL_S = 0.005
 """How often a running program is looked at: the times of runs are rounded by no more than this."""
@@ -360,19 +361,6 @@ def _spread(values: Sequence[float]) -> Spread:
 def command_text(measured: Measured) -> str:
     """The program as one would type it."""
     return shlex.join(measured.command)
-
-
-def young_interval(cost_s: float, mtbf_s: float) -> float:
-    """Young's interval between checkpoints that cost ``cost_s`` each: sqrt(2 cost mtbf), in seconds."""
-    return math.sqrt(2 * cost_s * mtbf_s)
-
-
-def daly_interval(cost_s: float, mtbf_s: float) -> float:
-    """Daly's interval (his equation 37), in seconds: ``mtbf_s`` where a checkpoint costs twice that or more."""
-    if cost_s >= 2 * mtbf_s:
-        return mtbf_s
-    ratio = cost_s / (2 * mtbf_s)
-    return young_interval(cost_s, mtbf_s) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost_s
 
 
 def useful_share(interval_s: float, cost_s: float, lost_s: float, mtbf_s: float) -> float:

@@ -15,6 +15,9 @@ from ckpt.format.records import Kind, Record
 MAX_LETTERS = 1000
 """Letters that a checkpoint repeats; older ones are only counted."""
 
+MOVED = "moved"
+"""In the head of a record that was written before, further in front: it tells nothing new."""
+
 _Name = tuple[str, str]
 
 
@@ -42,7 +45,7 @@ class Letters:
                 letters.note(record.head)
                 break
         for record in records:
-            if record.kind is Kind.OPERATION and record.lsn > known:
+            if record.kind is Kind.OPERATION and record.lsn > known and MOVED not in record.head:
                 letters.note(record.head)
         return letters
 

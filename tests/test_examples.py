@@ -22,6 +22,7 @@ EXAMPLES = {
     "etl_output.py": ("--files", "250"),
     "open_script.py": ("--rounds", "6000", "--darts", "1000"),
     "crawler.py": ("--site", SITE),
+    "ledger.py": ("--transfers", "6000"),
 }
 FOLDER = TESTS.parent / "examples"
 ENDLESS = 60

@@ -44,6 +44,7 @@ class DaskPool:
     can_end = False
     breaks_whole = False
     chunk_s = 0.1
+    spare = 0
 
     def __init__(self, client: Any, work: Work, workers: int | None, *, owned: bool) -> None:
         from distributed.scheduler import KilledWorker

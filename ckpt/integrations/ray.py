@@ -60,6 +60,7 @@ class RayPool:
         self._execute = ray.remote(max_retries=0, num_cpus=1)(_execute)
         self._work = ray.put(work)
         self.in_flight = workers or int(ray.cluster_resources().get("CPU", 1))
+        self.spare = self.in_flight
         self._flights: dict[Future[list[Outcome]], Any] = {}
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._lost: ExecutorLostError | None = None

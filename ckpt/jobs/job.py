@@ -12,7 +12,8 @@ from ckpt.jobs.marking import mark_async
 from ckpt.session import current
 from ckpt.settings import Environment, Options, check_names, is_coroutine_function
 
-_OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress"}
+_OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress",
+            "mtbf", "memory_limit", "validate"}  # fmt: skip
 _CALL_OPTIONS = {"run_id", "store", "every", "keep", "fresh", "wait", "expect_at_least"}
 
 P = ParamSpec("P")
@@ -133,6 +134,9 @@ def job(
     recreate: tuple[str, ...] = (),
     sync: str = "always",
     progress: bool | None = None,
+    mtbf: str | float | None = None,
+    memory_limit: str | int | None = None,
+    validate: bool = False,
 ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
 
 
@@ -141,10 +145,13 @@ def job(function: Any = None, /, **options: Any) -> Any:
 
     ``name``: default module and qualified name. ``store``: a path, URL or ``ckpt.Store`` (default CKPT_STORE, or
     ``.ckpt``). ``every``: when to take checkpoints (default CKPT_EVERY, or ``"1%"``): ``"1%"`` of the time at most,
-    ``"30s"``, ``"1000it"`` or triggers joined with ``|``. ``keep``: how many checkpoints stay. ``key``: the run's id, or
+    ``"30s"``, ``"1000it"``, triggers joined with ``|``, or ``"auto"``: the interval that loses least with a failure every
+    ``mtbf`` ("6h", default a day). ``keep``: how many checkpoints stay. ``key``: the run's id, or
     a function of the arguments that gives something to digest, for arguments without a stable digest; under a text they
     have to stay the same. ``on_code_change``: "resume", "warn", "fail" or "fresh". ``recreate``: variables that the code makes again by itself (clients, connections). ``sync``: "always", or
-    "interval:1s" to let recorded steps be volatile for that long.
+    "interval:1s" to let recorded steps be volatile for that long. ``memory_limit`` ("2GiB"): what copies of the state may
+    take; a larger state is stored while the job waits. ``validate=True``: each snapshot is read back and compared before
+    a checkpoint names it, which takes as much memory again as the state.
 
     Raises UnsupportedCodeError at once for code that cannot be resumed exactly, with the line and the fix.
     """

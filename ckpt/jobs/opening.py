@@ -37,7 +37,8 @@ class OpenRun:
             return PlainRun(self._name, self._options.run_id or "default")
         current.refuse_second(f"{self._name}/{self._options.run_id or 'default'}")
         from ckpt.format.names import RunNames
-        from ckpt.session.attempt import Attempt, Plan, open_attempt
+        from ckpt.session.attempt import Attempt, open_attempt
+        from ckpt.session.plan import Plan
 
         options = environment.apply(self._options)
         trial.watch(environment.trial)
@@ -72,6 +73,9 @@ class Durability(TypedDict, total=False):
 
     sync: str
     expect_at_least: str | None
+    mtbf: str | float | None
+    memory_limit: str | int | None
+    validate: bool
 
 
 def open_run(
@@ -89,7 +93,7 @@ def open_run(
     captured: what has to come back lives in ``run.state(...)`` or in logged objects. ``sync="interval:1s"``: steps, and
     iterations that changed logged objects, may be lost for that long; ``"always"`` (the default): they are durable when the
     next item is handed out. ``expect_at_least``: a ``run.log_position`` that was seen
-    before; RolledBackError if the log now ends earlier. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
+    before; RolledBackError if the log now ends earlier. ``mtbf``, ``memory_limit``, ``validate``: as for ``ckpt.job``. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
     if every is not None:
         triggers.parse(every)  # a mistake is found here, before anything is opened

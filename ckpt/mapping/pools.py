@@ -34,7 +34,9 @@ class Pool(Protocol):
     """Executes chunks. Used by the engine's thread only, except for ``close``."""
 
     in_flight: int
-    """Chunks that it is worth giving it at a time."""
+    """Chunks that it executes at a time."""
+    spare: int
+    """Chunks more that are put in front of it, so that no worker waits for the engine."""
     can_end: bool
     """Whether ``end`` really ends a chunk."""
     breaks_whole: bool
@@ -73,6 +75,7 @@ class ExecutorPool:
         self._work, self._rebuilds = work, 0
         self.breaks_whole = not isinstance(self._executor, ThreadPoolExecutor)
         self.in_flight = workers or getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1
+        self.spare = self.in_flight
 
     def submit(self, chunk: Chunk) -> Future[list[Outcome]]:
         try:

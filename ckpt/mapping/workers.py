@@ -44,7 +44,7 @@ class ProcessPool:
     chunk_s = CHUNK_S
 
     def __init__(self, work: Work, workers: int) -> None:
-        self.in_flight = workers
+        self.in_flight = self.spare = workers
         self._context = multiprocessing.get_context()
         self._work = work
         self._jobs: queue.SimpleQueue[tuple[Future[list[Outcome]], Chunk] | None] = queue.SimpleQueue()

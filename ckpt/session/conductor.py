@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ckpt.checkpointer import Kept
-from ckpt.errors import MemoryFullError
+from ckpt.errors import CkptError
 from ckpt.format.path import PathNode
 from ckpt.session.node import Node
 
@@ -48,7 +48,7 @@ class Conductor(Protocol):
     def count(self, node: Node) -> None:
         """``node`` has passed iterations that may have to be counted."""
 
-    def short_of_memory(self, error: MemoryFullError) -> None:
+    def short_of_memory(self, error: CkptError) -> None:
         """A state could not be copied, and the run goes on without."""
 
     def postpone(self, error: Exception) -> None:

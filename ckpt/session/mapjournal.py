@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt.codecs.pickling import OutOfBand
 from ckpt.errors import CorruptionError
 from ckpt.format.records import Kind
+from ckpt.letters import MOVED
 from ckpt.mapping.engine import Done
 from ckpt.mapping.identity import SIZE, IdentitySet, split
 from ckpt.mapping.results import GRACE_S, Results
@@ -56,6 +57,8 @@ class Found:
                 if identity in found and found[identity][0] == RAISED:
                     del found[identity]
             for identity, kind, attempts, data in _entries(record):
+                if MOVED in record.head and identity in found:
+                    continue  # a copy that was not needed
                 found.pop(identity, None)  # the order is that of the last time
                 if kind != RAISED or with_failed:
                     found[identity] = (kind, data, attempts, record.lsn)
@@ -110,6 +113,12 @@ class MapJournal:
         self._done = bytearray()
         self._known = IdentitySet()
         self.tracks_done = False
+        self.nbytes = sum(len(section) for record in found.records for section in record.sections)
+        """What its records hold."""
+
+    def moved_to(self, lsn: int) -> None:
+        """All its records are behind this LSN, too. Only of a map that is over."""
+        self._needed = lsn
 
     @property
     def first_needed(self) -> float:
@@ -157,6 +166,7 @@ class MapJournal:
         with self._unreleased.lock:
             self._unreleased.counts[lsn] = len(batch)
             self._unreleased.writing_from = None
+        self.nbytes += len(index) + len(data)
         for done in batch:
             done.lsn = lsn
         self._run.operations.recorded += len(batch)
@@ -185,12 +195,14 @@ class MapJournal:
         return current.run_of_thread() is self._run and self._run.alive and self._run.asked_to_stop()
 
     def stop(self) -> None:
-        self._run.end_preempted()
+        self._run.stopping.end()
 
     # -- a marked loop goes through the results -------------------------------------------------------------
 
     def saved(self, *, exhausted: bool) -> Any:
         """Which items were handed out, for a state that is being kept: what lies before is not needed any more."""
+        if self._found.records:  # nothing was handed out in this attempt yet: all that was recovered is needed
+            return OutOfBand(self._done)
         with self._unreleased.lock:
             pending = [*self._unreleased.counts][:1]
             if self._unreleased.writing_from is not None:

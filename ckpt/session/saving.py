@@ -126,11 +126,29 @@ class Saving:
         self._checkpointer.wait_idle()
 
     def stage(self, captured: Captured) -> Kept:
-        """Copy a state; on return nothing of the job's memory is referred to."""
+        """Copy a state; on return nothing of the job's memory is referred to.
+
+        One that is too large for the memory limit is stored here and now instead. StorageError.
+        """
+        stager = self._services.stager
+        if not stager.fits(captured.skeleton, captured.buffers):
+            self.wait_idle()  # what is in flight may take the room that is missing
+            if not stager.fits(captured.skeleton, captured.buffers):
+                return self._store_live(captured)
         with memory_checked():
             staged = self._services.stager.stage(captured.skeleton, captured.buffers)
         captured.buffers.clear()
         return Kept(staged, None, staged.nbytes)
+
+    def _store_live(self, captured: Captured) -> Kept:
+        state = self._services.stager.live(captured.skeleton, captured.buffers)
+        try:
+            with memory_checked():
+                ref = self._services.snapshots.write(state)
+        finally:
+            state.release()
+            captured.buffers.clear()
+        return Kept(None, ref, ref.nbytes)
 
     def submit(self, reason: str, root: Node, began_s: float) -> Request:
         """Hand the path below ``root``, with the states that it names, to the checkpointer."""
@@ -184,9 +202,11 @@ class Saving:
 
     def record_result(self, kept: Kept, head: dict[str, Any]) -> None:
         """The run is over with this result: durable on return. StorageError."""
-        assert kept.staged is not None
-        ref = self._services.snapshots.write(kept.staged)
-        kept.staged.release()
+        ref = kept.ref
+        if ref is None:
+            assert kept.staged is not None
+            ref = self._services.snapshots.write(kept.staged)
+            kept.staged.release()
         whole = {**self._services.status_head("finished"), "result_bytes": kept.nbytes, **head}
         whole |= self._services.outputs.listed()
         # Commit point of the run: from here on it returns its recorded result.
@@ -233,8 +253,8 @@ class Saving:
         """A checkpoint was due while the one before it was still in flight: a reminder that is used up comes once more."""
         self._ticker.due_at(self._services.clock.monotonic() + BUSY_S)
 
-    def put_off(self, error: MemoryFullError) -> None:
-        """A state could not be copied: earlier checkpoints stay good, and the next one is tried a little later."""
+    def put_off(self, error: CkptError) -> None:
+        """A state could not be copied or stored: earlier checkpoints stay good, and the next one is tried a little later."""
         if not self._put_off:
             self._put_off = True
             events.say(f"a checkpoint could not be taken, the job goes on: {error}")
@@ -264,6 +284,7 @@ class Saving:
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
             self._services.retention.committed(lsn, needed_from(request.head), packs)
+            self._recorded.checkpointed()
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 

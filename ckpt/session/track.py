@@ -15,15 +15,15 @@ from ckpt import events
 from ckpt.capture import frames, sites
 from ckpt.capture.sites import LoopSite
 from ckpt.capture.state import Extras, Held, StateCapture
-from ckpt.errors import MemoryFullError
+from ckpt.errors import MemoryFullError, StorageError
 from ckpt.format.path import END, OVER, PathNode
 from ckpt.session.arrival import Arrival, give, match
 from ckpt.session.asources import AdvancedSource
 from ckpt.session.conductor import Conductor, Input
-from ckpt.session.items import check_base, check_item
+from ckpt.session.items import check_base, check_item, consume
 from ckpt.session.node import Node
 from ckpt.session.refusals import ended_early, left_open, not_reached, refuse_entangled
-from ckpt.session.sources import ConsumedSource, Source, can_travel, consume
+from ckpt.session.sources import ConsumedSource, Source, can_travel
 
 MAX_CHILDREN = 100
 """Entries below one iteration that the path lists at most; see ``Track._bound``."""
@@ -48,9 +48,7 @@ class Track:
         self.root = Node("", "", 0, 0, 0, "active", True, now, {}, 1, ())
         self.active = [self.root]
         self.replaying = False
-        self.inert = False
-        self.code_changed = False
-        self._warned = False
+        self.inert = self.code_changed = self._warned = False
 
     # -- frames and states ----------------------------------------------------------------------------------
 
@@ -301,7 +299,7 @@ class Track:
         """The same, where going on without is exact too: without memory for the copy the path stays as it was."""
         try:
             self.rebase(node, frame)
-        except MemoryFullError as error:
+        except (MemoryFullError, StorageError) as error:
             self._conductor.short_of_memory(error)
             return False
         return True
@@ -351,8 +349,7 @@ class Track:
 
     def _left_while_replaying(self, node: Node) -> None:
         node.status = "live"
-        if not node.rerun_s:
-            node.rerun_s = self._conductor.now() - node.base_s
+        node.rerun_s = node.rerun_s or self._conductor.now() - node.base_s
 
     def _finish(self, node: Node) -> None:
         """A loop whose end was not kept is run again from its base, with its recorded results."""

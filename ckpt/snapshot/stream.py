@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 BATCH_UNITS = 256
 """Chunks handed to a worker at once, at most: handing one over costs more than digesting a small one."""
 
-LOOKAHEAD = 8
+BATCH_SIZE = 4 * 1024 * 1024
+"""Bytes handed to a worker at once, about."""
+
+LOOKAHEAD = 4
 """Batches digested and compressed ahead of the write: what bounds the memory."""
 
 
@@ -42,9 +45,10 @@ class PackStream:
     """The bytes of one pack. ``cpu_s``: processor time of the workers."""
 
     def __init__(
-        self, pack: str, key: Key, known: dict[bytes, Place], entropy: Callable[[int], bytes]
+        self, pack: str, key: Key, known: dict[bytes, Place], entropy: Callable[[int], bytes], *, is_live: bool
     ) -> None:  # fmt: skip
-        self._pack, self._key, self._known = pack, key, known
+        """``is_live``: the sources may change at any time, so each chunk is copied before it is digested and stored."""
+        self._pack, self._key, self._known, self._is_live = pack, key, known, is_live
         self._salt = entropy(SALT_SIZE) if key.encrypts else None
         self._cipher = None if self._salt is None else layout.pack_cipher(key, pack, self._salt)
         self._packs: set[str] = set()
@@ -140,7 +144,8 @@ class PackStream:
                 continue
             raw: Buffer
             if unit.raw is not None:
-                raw = unit.raw
+                own = memoryview(bytes(unit.raw)) if self._is_live else unit.raw
+                unit, raw = unit._replace(raw=own), own
                 address = layout.chunk_digest(self._key, raw)
                 if address in self._known or address in self.stored:
                     prepared.append(_Prepared(unit, address, 0, 0, None))
@@ -160,7 +165,7 @@ def _batches(units: Iterable[Unit]) -> Iterator[list[Unit]]:
     for unit in units:
         batch.append(unit)
         nbytes += unit.nbytes
-        if nbytes >= layout.CHUNK_SIZE or len(batch) >= BATCH_UNITS:
+        if nbytes >= BATCH_SIZE or len(batch) >= BATCH_UNITS:
             yield batch
             batch, nbytes = [], 0
     if batch:

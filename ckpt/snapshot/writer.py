@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from ckpt import host
 from ckpt.codecs.compression import compress_if_worth
-from ckpt.errors import StorageError
+from ckpt.errors import IntegrityError, StorageError
 from ckpt.format.keys import Key
+from ckpt.rawmemory import Address, equal
 from ckpt.snapshot import layout
 from ckpt.snapshot.images import Image, plan
 from ckpt.snapshot.layout import Place
-from ckpt.snapshot.reader import read_manifest
+from ckpt.snapshot.reader import read_manifest, read_snapshot
 from ckpt.snapshot.reference import Inline, Packed, SnapshotRef, inline_body
 from ckpt.snapshot.stream import PackStream
 
@@ -37,6 +38,9 @@ WORKERS = max(1, min(4, (os.cpu_count() or 2) - 1))
 
 class SnapshotWriter:
     """Writes the snapshots of one attempt. Thread-safe: one call at a time does its work, others wait."""
+
+    validate: bool = False
+    """Whether what was stored in packs is read back and compared before ``write`` returns."""
 
     def __init__(
         self, storage: Storage, names: RunNames, key: Key, epoch: int, *, inline_limit: int = 16384,
@@ -110,7 +114,7 @@ class SnapshotWriter:
         pack = self._names.pack(self._epoch, self._next_pack)
         # Never the same name twice: after an error nobody knows for sure what is stored under this one.
         self._next_pack += 1
-        stream = PackStream(pack, self._key, self._known, self._entropy)
+        stream = PackStream(pack, self._key, self._known, self._entropy, is_live=state.is_live)
         images = self._usable_images(state)
         plans = [
             plan(index, part, state.origins.get(index), images.get(index)) for index, part in enumerate(state.parts)
@@ -122,12 +126,27 @@ class SnapshotWriter:
         self._cpu_s += stream.cpu_s
         if stream.manifest is None or written != stream.length:
             raise StorageError(f"{written} bytes of {stream.length} were stored", where=pack, fix="Mend the storage.")
+        ref = SnapshotRef(sum(lengths), written, stream.manifest, self._key.id)
+        if self.validate:
+            self._compare(ref, state)
         # Commit point: the pack is durable, so its chunks are known from here on.
         self._known.update(stream.stored)
         for index, origin in state.origins.items():
             self._images[origin.serial] = stream.image(index, plans[index], origin.number, lengths[index])
         self._last_pack_count = len(stream.manifest.packs)
-        return SnapshotRef(sum(lengths), written, stream.manifest, self._key.id)
+        return ref
+
+    def _compare(self, ref: SnapshotRef, state: StagedState) -> None:
+        """StorageError unless ``ref`` reads back as ``state``. Of a live state only the digests tell."""
+        where = max(ref.packs)
+        try:
+            stored = read_snapshot(ref, self._storage, self._names, self._key)
+        except IntegrityError as error:
+            raise StorageError(f"what was stored does not read back: {error.what}", where=where, fix="Mend the storage.") from error
+        for part, again in zip(state.parts, stored, strict=True):
+            with Address(part) as wanted, Address(memoryview(again)) as found:
+                if not state.is_live and not equal(wanted, found, part.nbytes):
+                    raise StorageError("what was stored is not what was given", where=where, fix="Mend the storage.")
 
     def _usable_images(self, state: StagedState) -> dict[int, Image]:
         """What is stored of earlier copies of the parts; nothing where that is in too many packs."""

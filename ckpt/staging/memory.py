@@ -12,7 +12,7 @@ import mmap
 import sys
 import threading
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ckpt.rawmemory import Address
 
@@ -64,7 +64,9 @@ class Region:
 class Arena:
     """Hands out regions and takes them back. Bounded: what is held is at most twice the largest concurrent use."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        """``limit``: bytes of free regions and of those in use that are held at most, as long as no more are in use."""
+        self._limit = limit
         self._lock = threading.Lock()
         self._free: list[Region] = []  # the most recently used last
         self._used: weakref.WeakSet[Region] = weakref.WeakSet()  # weak: a dropped state must not count for ever
@@ -74,6 +76,11 @@ class Arena:
     def held_bytes(self) -> int:
         with self._lock:
             return self._used_bytes() + sum(region.size for region in self._free)
+
+    def fits(self, sizes: Sequence[int]) -> bool:
+        """Whether regions of ``sizes`` bytes can be in use besides what is in use now, within the limit."""
+        with self._lock:
+            return self._limit is None or self._used_bytes() + sum(map(_region_size, sizes)) <= self._limit
 
     def take(self, nbytes: int, serial: int | None = None, keep: Collection[int] = ()) -> Region:
         """A region of at least ``nbytes`` bytes. MemoryError.
@@ -94,7 +101,8 @@ class Arena:
                 return region
             # Make room before mapping more, so that the peak of memory keeps to the bound as well.
             in_use = self._used_bytes() + size
-            self._shrink(2 * max(self._peak, in_use) - in_use)
+            most = 2 * max(self._peak, in_use)
+            self._shrink((most if self._limit is None else min(most, self._limit)) - in_use)
         region = Region(size)  # outside the lock: mapping takes long
         with self._lock:
             self._note_use(region)

@@ -58,15 +58,18 @@ class Origin:
 class StagedState:
     """A copy of one state. ``parts[0]`` is the skeleton, then the buffers in order; ``nbytes`` is the sum of their sizes.
 
-    ``origins`` tells what large parts are copies of. The parts may be read by any thread until ``release``, and raise
+    ``origins`` tells what large parts are copies of. ``is_live``: it is no copy but the job's memory itself, which threads of
+    the job may write to at any time. The parts may be read by any thread until ``release``, and raise
     ValueError after it. A staged state that is dropped without ``release`` gives its memory back to the system instead of
     to the next copy.
     """
 
-    __slots__ = ("_arena", "_regions", "nbytes", "origins", "parts")
+    __slots__ = ("_arena", "_regions", "is_live", "nbytes", "origins", "parts")
 
-    def __init__(self, parts: list[memoryview], origins: dict[int, Origin], arena: Arena, regions: list[Region]) -> None:
-        self.parts, self.origins = parts, origins
+    def __init__(
+        self, parts: list[memoryview], origins: dict[int, Origin], arena: Arena, regions: list[Region], *, is_live: bool = False
+    ) -> None:  # fmt: skip
+        self.parts, self.origins, self.is_live = parts, origins, is_live
         self.nbytes = sum(part.nbytes for part in parts)
         self._arena, self._regions = arena, regions
 
@@ -101,12 +104,14 @@ class Stager:
     strategy: Strategy = "auto"
     """How it is found out what changed in large buffers. For tests: set it on the class before jobs begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        """``limit``: bytes of memory that copies may take; see ``fits``."""
+        self._limit = limit
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
-        self._arena = Arena()
+        self._arena = Arena(self._limit)
         self._watched: dict[tuple[int, int], tuple[Watched, int]] = {}
         self._turn = 0
         self._kernel: WrittenPages | None = None
@@ -139,6 +144,19 @@ class Stager:
         finally:
             for source in sources:
                 source.release()
+
+    def fits(self, skeleton: bytes, buffers: Sequence[ReadableBuffer]) -> bool:
+        """Whether a copy of these can be made now within the limit."""
+        if self._limit is None:
+            return True
+        sizes = [memoryview(buffer).nbytes for buffer in (skeleton, *buffers)]
+        small = sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes if size < LARGE_BUFFER)
+        return self._arena.fits([size for size in sizes if size >= LARGE_BUFFER] + ([small] if small >= SMALL_STATE else []))
+
+    def live(self, skeleton: bytes, buffers: Sequence[ReadableBuffer]) -> StagedState:
+        """The memory of ``buffers`` itself as a state: to be stored and released before the job goes on."""
+        parts = [PickleBuffer(buffer).raw() for buffer in (skeleton, *buffers)]
+        return StagedState(parts, {}, self._arena, [], is_live=True)
 
     def close(self) -> None:
         """Let go of the kernel's marks and of all memory that no staged state uses."""

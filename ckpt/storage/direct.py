@@ -12,6 +12,7 @@ import errno
 import fcntl
 import mmap
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 BLOCK = 4 * 1024 * 1024
-"""Bytes of one write; files up to this size are written the ordinary way. Two such blocks of memory are used."""
+"""Bytes of one write; files up to this size are written the ordinary way."""
+
+BLOCKS = 4
+"""Blocks of memory: one is filled, one written, and the others wait, so that the disk never does."""
 
 ALIGNED = 4096
 """Memory, offset and length of a direct write are multiples of this: the page, and the largest sector of a disk."""
@@ -74,23 +78,23 @@ def _set_direct(fd: int, *, on: bool) -> bool:
 
 
 class _Direct:
-    """Fills two blocks in turn, and writes the full one in a thread meanwhile."""
+    """Fills one block after the other; a thread writes the full ones."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._at = 0  # where the block that is being filled belongs
         self._filled = 0
-        self._pending: Future[None] | None = None
+        self._pending: deque[Future[None]] = deque()
 
     def write(self, first: list[memoryview], rest: Iterable[memoryview]) -> int:
         from concurrent.futures import ThreadPoolExecutor  # imports logging: too slow for `import ckpt`
 
         # Leaving this block, by an error too, waits for the thread: the caller closes the file.
         with ThreadPoolExecutor(1, "ckpt-write") as writer:
-            blocks = [mmap.mmap(-1, BLOCK) for _ in range(2)]
+            blocks = deque(mmap.mmap(-1, BLOCK) for _ in range(BLOCKS))
             for piece in _chain(first, rest):
                 self._fill(piece, blocks, writer)
-            self._settle()
+            self._settle(0)
             # The end of a file is rarely a multiple of a sector: it goes through the page cache.
             aligned = self._filled // ALIGNED * ALIGNED
             with memoryview(blocks[0]) as block:
@@ -99,7 +103,7 @@ class _Direct:
                 write_all(self._fd, [block[aligned : self._filled]], self._at + aligned)
         return self._at + self._filled
 
-    def _fill(self, piece: memoryview, blocks: list[mmap.mmap], writer: ThreadPoolExecutor) -> None:
+    def _fill(self, piece: memoryview, blocks: deque[mmap.mmap], writer: ThreadPoolExecutor) -> None:
         done = 0
         while done < piece.nbytes:
             size = min(piece.nbytes - done, BLOCK - self._filled)
@@ -107,15 +111,15 @@ class _Direct:
                 rawmemory.copy(target + self._filled, source + done, size)
             self._filled, done = self._filled + size, done + size
             if self._filled == BLOCK:
-                self._settle()
-                self._pending = writer.submit(_write_block, self._fd, blocks[0], self._at)
-                blocks.reverse()
+                self._pending.append(writer.submit(_write_block, self._fd, blocks[0], self._at))
+                self._settle(BLOCKS - 1)  # the next block was written then
+                blocks.rotate(-1)
                 self._at, self._filled = self._at + BLOCK, 0
 
-    def _settle(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+    def _settle(self, most: int) -> None:
+        """Wait until at most ``most`` blocks are not written yet. OSError."""
+        while len(self._pending) > most:
+            self._pending.popleft().result()
 
 
 def _write_block(fd: int, block: mmap.mmap, at: int) -> None:

@@ -66,6 +66,14 @@ def test_many_kills_in_a_row_repeat_nothing_that_was_handed_out(name: str, fork_
     check(scratch, outcome)
 
 
+def test_results_survive_a_checkpoint_at_the_entry_of_the_loop(fork_host: ForkHost, scratch: Path) -> None:
+    kills = [Kill(tick=14), Kill(tick=1), Kill(tick=1)]
+    outcome = finish(Form(fork_host, "map_kept_at_its_entry", scratch), kills, CKPT_EVERY="1000it", SETTLE_S="0.2")
+    assert outcome.kills == 3, outcome.story()
+    assert sum(line[0] == "ack" for line in lines(scratch)) > 9, "some results were handed out before a kill"
+    check(scratch, outcome)
+
+
 def test_equal_items_are_told_apart_by_their_occurrence(fork_host: ForkHost, scratch: Path) -> None:
     for tick in range(2, 9):
         folder = scratch / str(tick)

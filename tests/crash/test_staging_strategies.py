@@ -12,7 +12,7 @@ from ckpt.staging.pages import WrittenPages
 FORM = "large_arrays_of_which_little_changes"
 
 
-@pytest.mark.parametrize("strategy", ["copy", "compare", "pages"])
+@pytest.mark.parametrize("strategy", ["copy", "compare", "pages", "streaming"])
 def test_killed_at_any_tick_large_arrays_are_exact(strategy: str, fork_host: ForkHost, scratch: Path) -> None:
     if strategy == "pages":
         try:

@@ -17,7 +17,6 @@ from ckpt.staging import Stager, stager
 WATCHED = 16 * 1024
 
 
-@ckpt.job
 def large(n: int, seen: Any) -> Any:
     rng = np.random.default_rng(5)
     still = rng.standard_normal(20_000)
@@ -48,9 +47,16 @@ def large(n: int, seen: Any) -> Any:
     return total, exact([scattered, dense, columns, other, bytes(text), again, still])
 
 
+copied = ckpt.job(large)
+streamed = ckpt.job(memory_limit="300KiB", validate=True)(large)
+
+
 @form
 def large_arrays_of_which_little_changes() -> object:
     stager.LARGE_BUFFER = WATCHED
-    Stager.strategy = cast(Any, os.environ.get("STAGING", "auto"))
+    strategy = os.environ.get("STAGING", "auto")
     seen = np.arange(60_000.0)
-    return large(9, seen), exact(seen)
+    if strategy == "streaming":
+        return streamed(9, seen), exact(seen)
+    Stager.strategy = cast(Any, strategy)
+    return copied(9, seen), exact(seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from programs.jobs_steps import note
@@ -128,6 +129,32 @@ def equal_items() -> Any:
 @form
 def map_of_equal_items() -> object:
     return equal_items()
+
+
+def ticking(names: list[str]) -> Iterator[str]:
+    for name in names:
+        tick()
+        yield name
+
+
+@ckpt.job
+def kept_at_entry() -> Any:
+    """In later attempts a checkpoint is taken at the entry of the loop, before the first item is read again."""
+    done = []
+    run = ckpt.current_run()
+    assert run is not None
+    for _ in ckpt.loop("a"):
+        pass  # the first loop of a job always takes one
+    if run.attempt > 1:
+        run.request_checkpoint()
+    for pair in ckpt.loop(ckpt.map(fetch_in_process, ticking([f"item-{i}" for i in range(9)]), max_workers=1)):
+        done.append(seen(pair))
+    return done
+
+
+@form
+def map_kept_at_its_entry() -> object:
+    return kept_at_entry()
 
 
 def names_now() -> list[str]:

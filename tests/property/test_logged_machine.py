@@ -15,9 +15,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 import ckpt
 from ckpt.session import journal
@@ -184,16 +185,8 @@ def done_again(script: list[Change]) -> list[Change]:
     return script[:last]
 
 
-journal_settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-TestLogged = LoggedMachine.TestCase
-TestLogged.settings = journal_settings
-
-
-def setup_module() -> None:
-    """Small bounds: operations are spilled in the middle of iterations, and images are taken often."""
-    LoggedMachine.bounds = journal.SPILL, journal.IMAGE_BYTES  # type: ignore[attr-defined]
-    journal.SPILL, journal.IMAGE_BYTES = 3, 200
-
-
-def teardown_module() -> None:
-    journal.SPILL, journal.IMAGE_BYTES = LoggedMachine.bounds  # type: ignore[attr-defined]
+def test_random_operations_and_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Small bounds: operations are spilled in the middle of iterations, and images are taken often.
+    monkeypatch.setattr(journal, "SPILL", 3)
+    monkeypatch.setattr(journal, "IMAGE_BYTES", 200)
+    run_state_machine_as_test(LoggedMachine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))

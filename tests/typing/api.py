@@ -126,6 +126,16 @@ def loops_yield_the_items_type() -> None:
     ckpt.loop(3)  # type: ignore[call-overload]
 
 
+class Ledger(ckpt.Logged):
+    def __init__(self, opening: int) -> None:
+        self.balance = opening
+
+    @ckpt.operation
+    def post(self, account: str, amount: int) -> int:
+        self.balance += amount
+        return self.balance
+
+
 def open_gives_a_run() -> None:
     with ckpt.open("name", run_id="first", every="5m", keep=2) as run:
         assert_type(run.address, str)
@@ -135,6 +145,15 @@ def open_gives_a_run() -> None:
         assert_type(run.log_position, str)
         run.checkpoint()
         run.request_checkpoint()
+        run.dict("seen")["a"] = 1
+        run.list("rows").append("b")
+        assert_type(run.counter("hits").add(2), float)
+        assert_type(len(run.dict("seen")), int)
+    with ckpt.open("name", sync="interval:1s", expect_at_least="1.2") as run:
+        ledger = run.logged(Ledger, "ledger", 3, check=True)
+        assert_type(ledger.post("ann", 2), int)
+        ledger.post("ann")  # type: ignore[call-arg]
+    ckpt.open("name", synch="always")  # type: ignore[call-arg]
     current = ckpt.current_run()
     if current is not None:
         assert_type(current.address, str)

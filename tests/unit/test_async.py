@@ -95,6 +95,29 @@ def test_method_is_a_job_and_a_job_inside_a_job_is_a_plain_call() -> None:
     assert len(DONE) == 6
 
 
+def test_path_stays_short_under_a_while_around_an_awaited_helper() -> None:
+    async def helper(rows: list[int]) -> None:
+        for i in ckpt.loop(range(2)):
+            rows.append(i)
+            await asyncio.sleep(0)
+
+    longest = 0
+
+    @ckpt.job(name="under_while")
+    async def under_while() -> int:
+        nonlocal longest
+        rows: list[int] = []
+        while len(rows) < 40:
+            await helper(rows)
+            run: Any = ckpt.current_run()
+            run._saving.wait_idle()
+            longest = max(longest, len(run.track.root.children))
+        return len(rows)
+
+    assert asyncio.run(under_while()) == 40
+    assert longest == 1, "entries of one loop under a while stand for each other"
+
+
 # -- cancelled, timed out -----------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ckpt
+import ckpt.snapshot.writer
+from ckpt import host
 from ckpt.errors import OptionError, UncapturableError, UnsupportedCodeError
 from ckpt.session import journal
 from ckpt.session.containers import LoggedCounter, LoggedDict, LoggedList
@@ -320,6 +322,57 @@ def test_log_and_images_stay_in_proportion_to_what_there_is(tmp_path: Path, monk
     sizes, found = attempt(-1)
     assert found == sum(range(turns)) + turns - 1
     assert max(sizes) < 900_000, "the log is let go of behind images: of some 1.8 MB of operations a part is there"
+
+
+def test_random_numbers_that_an_iteration_drew_come_back(tmp_path: Path) -> None:
+    def attempt(folder: str, die_at: int) -> list[Any]:
+        random.seed(7)
+        with ckpt.open("draws", store=tmp_path / folder, every="1h") as run:
+            rows = run.list("rows")
+            for n in run.loop(range(8)):
+                if n == die_at:
+                    raise Dies
+                rows.append(random.random() if n > 3 else n)
+            return [*rows, random.random()]
+
+    expected = attempt("whole", -1)
+    for die_at in (2, 5, 6):
+        with pytest.raises(Dies):
+            attempt("killed", die_at)
+    assert attempt("killed", -1) == expected
+
+
+def test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "IMAGE_BYTES", 20_000)
+    monkeypatch.setattr(ckpt.snapshot.writer.SnapshotWriter.__init__, "__kwdefaults__", {"inline_limit": 1000, "entropy": host.entropy})
+    done = []
+
+    def attempt(die_at: int) -> int:
+        with ckpt.open("rests", store=tmp_path, every="50it") as run:
+            seen = run.dict("seen")
+            for n in run.loop(range(200)):
+                if n == die_at:
+                    raise Dies
+                done.append(n)
+                seen[n] = "x" * 500
+                run._saving.wait_idle()
+            return len(seen)
+
+    with pytest.raises(Dies):
+        attempt(160)
+    newest = max(tmp_path.glob("rests/*/pack/*"), key=lambda path: int(path.stem.split("-")[1]))
+    newest.write_bytes(b"")
+    with pytest.raises(ckpt.errors.CorruptionError, match="rests on a checkpoint that cannot be used"):
+        attempt(-1)
+    store = ckpt.Store(tmp_path)
+    with pytest.raises(ckpt.errors.LossError, match="give up"):
+        store.repair("rests")
+    assert store.repair("rests", accept_loss=True).done
+    done.clear()
+    assert attempt(-1) == 200
+    assert min(done) < 160, "it goes on at the older checkpoint"
 
 
 def test_counter_of_ints_stays_an_int() -> None:
