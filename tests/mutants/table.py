@@ -239,7 +239,7 @@ MUTANTS = (
     Mutant(
         "steps side by side move the generators on", "1", "session/coroutines.py",
         "                    write_random_state(before)\n", "                    pass\n",
-        "tests/unit/test_async.py", "test_generators_after_steps_that_draw_are_the_same_after_a_resume",
+        "tests/unit/test_async_identity.py", "test_generators_after_steps_that_draw_are_the_same_after_a_resume",
     ),
     Mutant(
         "a position is not durable when the next item is handed out", "3", "session/journal.py",
