@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,8 @@ from ckpt.protocols import Buffer, Storage
 from ckpt.storage import MemoryStorage, resolve
 
 RACES = 200
-EPOCHS = 3  # races on one log, so that its length, and with it the time that a race takes, stays bounded
+PAIRS = 2  # of processes that race side by side, each pair on logs of its own
+EPOCHS = 2  # races on one log, so that its length, and with it the time that a race takes, stays bounded
 
 SERVERS = ("s3_server", "azure_server", "gcs_server", "sftp_server")
 
@@ -76,23 +79,22 @@ class Racer:
 
 
 @pytest.fixture
-def racers(somewhere: Somewhere) -> Iterator[tuple[Racer, Racer]]:
-    pair = Racer(somewhere, "alpha"), Racer(somewhere, "beta")
+def pairs(somewhere: Somewhere) -> Iterator[list[tuple[Racer, Racer]]]:
+    found = [(Racer(somewhere, "alpha"), Racer(somewhere, "beta")) for _ in range(PAIRS)]
     try:
-        for racer in pair:
+        for racer in itertools.chain(*found):
             assert "ready" in racer.hear()
-        yield pair
+        yield found
     finally:
-        for racer in pair:
+        for racer in itertools.chain(*found):
             racer.stop()
 
 
-def test_of_two_processes_that_fence_with_one_epoch_exactly_one_wins(
-    somewhere: Somewhere, racers: tuple[Racer, Racer]
-) -> None:
+def winners_of(racers: tuple[Racer, Racer], races: int, name: str) -> dict[str, list[str]]:
+    """Who won each race of ``racers``, by run; every race has exactly one winner, whom the other one names."""
     wins: dict[str, list[str]] = {}
-    for number in range(RACES):
-        run_id = f"{number // EPOCHS:04d}"
+    for number in range(races):
+        run_id = f"{name}{number // EPOCHS:04d}"
         for racer in racers:
             racer.tell(run_id)
         assert [racer.hear() for racer in racers] == ["AT FENCE", "AT FENCE"]
@@ -107,6 +109,17 @@ def test_of_two_processes_that_fence_with_one_epoch_exactly_one_wins(
         assert {"won": epoch} in said
         assert f"attempt {epoch} (host {winner.name}, pid {winner.pid}" in fenced
         wins.setdefault(run_id, []).append(winner.name)
+    return wins
+
+
+def test_of_two_processes_that_fence_with_one_epoch_exactly_one_wins(
+    somewhere: Somewhere, pairs: list[tuple[Racer, Racer]]
+) -> None:
+    wins: dict[str, list[str]] = {}
+    with ThreadPoolExecutor(PAIRS) as pool:
+        for found in pool.map(winners_of, pairs, [RACES // PAIRS] * PAIRS, "abcdefgh"):
+            wins |= found
+    assert sum(map(len, wins.values())) == RACES
     storage = resolve(somewhere.url, somewhere.options)
     for run_id, names in wins.items():
         records = read_log(storage, RunNames("race", run_id), KEY).records
