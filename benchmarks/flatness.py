@@ -15,6 +15,8 @@ KINDS = {
     "step": "a step per item, sync=interval:1s",
 }
 SMALLEST = 1_000
+FLAT = 1.5
+"""What counts as flat, from the smallest number of items to any other."""
 Found = dict[str, list[float]]
 
 
@@ -48,6 +50,7 @@ def _rows(label: str, count: int, found: Found, smallest: Found) -> list[Row]:
             found[name],
             (f"{SMALLEST:,} items", smallest[name][: len(found[name])]),
             note=note,
+            target=None if name == "new" else FLAT,
         )
         for name, (title, note) in what.items()
     ]

@@ -21,10 +21,16 @@ from typing import Any
 
 PROGRAMS = Path(__file__).parent / "programs"
 
+MIB = 1 << 20
+
+CHILD_S = 400
+"""Seconds after which a program that does not end is given up, so that the other rows are still measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison: ``ratio`` = ckpt / peer, below 1 where ckpt is cheaper. ``target``: the ratio that is promised."""
+    """One comparison: ``ratio`` = ckpt / peer, below 1 where ckpt is cheaper. ``target``: the ratio that is promised at
+    most; ``floor``: at least, where more is better."""
 
     measure: str
     peer: str
@@ -37,15 +43,24 @@ class Row:
     rounds: int
     target: float | None = None
     note: str = ""
+    floor: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the promise holds by the median; None if nothing is promised, or nothing was measured."""
+        if self.rounds == 0 or (self.target is None and self.floor is None):
+            return None
+        return self.ratio <= self.target if self.target is not None else self.ratio >= (self.floor or 0.0)
 
 
-def compare(
+def compare(  # noqa: PLR0913 - what a row is
     measure: str,
     ours: Sequence[float],
     peer: tuple[str, Sequence[float]],
     *,
     unit: str = "s",
     target: float | None = None,
+    floor: float | None = None,
     note: str = "",
 ) -> Row:
     """A row from the values of the same rounds, the peer's with its name: ratios are taken within a round."""
@@ -63,6 +78,7 @@ def compare(
         rounds=len(ratios),
         target=target,
         note=note,
+        floor=floor,
     )
 
 
@@ -106,6 +122,12 @@ class Bench:
         folder.mkdir()
         return folder
 
+    def environ(self) -> dict[str, str]:
+        """This environment without what would change the programs' behaviour."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CKPT_", "PYTHON"))}
+        # Two BLAS threads that spin for each other on a shared machine make every other number noise.
+        return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
     def child(
         self,
         program: str,
@@ -115,12 +137,10 @@ class Bench:
         environ: Mapping[str, str] | None = None,
     ) -> Child:
         """Start a program of ``benchmarks/programs``; ``plain``: with CKPT_DISABLE=1."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CKPT_")}
+        environment = self.environ()
         path = [str(PROGRAMS.parent.parent), os.environ.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         environment["CKPT_STORE"] = str(store)
-        # Two BLAS threads that spin for each other on a shared machine make every other number noise.
-        environment.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
         if plain:
             environment["CKPT_DISABLE"] = "1"
         environment.update(environ or {})
@@ -156,8 +176,12 @@ class Child:
         return found
 
     def last(self) -> dict[str, Any]:
-        """The last object that it prints; it must end well."""
-        out, _ = self.process.communicate()
+        """The last object that it prints; it must end well, and within ``CHILD_S``."""
+        try:
+            out, _ = self.process.communicate(timeout=CHILD_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise RuntimeError(f"{self.program} did not end within {CHILD_S} s") from None
         if self.process.returncode:
             raise RuntimeError(f"{self.program} ended with status {self.process.returncode}")
         found: dict[str, Any] = json.loads(out.splitlines()[-1])
@@ -165,7 +189,11 @@ class Child:
 
     def wait_killed(self) -> None:
         """It kills itself: wait for that."""
-        self.process.communicate()
+        try:
+            self.process.communicate(timeout=CHILD_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise RuntimeError(f"{self.program} did not end within {CHILD_S} s") from None
         if self.process.returncode != -signal.SIGKILL:
             raise RuntimeError(f"{self.program} ended with status {self.process.returncode}, not by SIGKILL")
 

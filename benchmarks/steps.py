@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.harness import Bench, Row, compare
 
-THREADS = 8
+THREADS = 16
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -16,6 +16,7 @@ def measure(bench: Bench) -> list[Row]:
             "durable step, 1 thread",
             found["step"],
             ("write + fdatasync, 1 thread", found["synced"]),
+            target=1.3,
             note=size,
         ),
         compare(
@@ -31,6 +32,18 @@ def measure(bench: Bench) -> list[Row]:
             f"durable step, {THREADS} threads",
             found["step_threads"],
             ("write + fdatasync, 1 thread", found["synced"]),
+        ),
+        compare(
+            f"durable step, {THREADS} threads",
+            found["step_threads"],
+            ("durable step, 1 thread", found["step"]),
+            target=1 / 5,
+            note="group commit",
+        ),
+        compare(
+            "step with sync=interval:1s",
+            eager["step"],
+            ("sqlite INSERT, WAL, nothing synced", eager["sqlite_unsynced"]),
         ),
         compare(
             "step with sync=interval:1s",

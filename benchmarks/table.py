@@ -33,7 +33,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     if row.rounds == 0:
         return (row.measure, "not measured", "", "", "", "", "")
     spread = f"{_number(row.low)} - {_number(row.high)} ({row.rounds})"
-    target = f"<= {row.target:g}{'' if row.ratio <= row.target else '  missed'}" if row.target is not None else ""
+    limit = bound(row.target, row.floor)
+    target = limit and f"{limit}  {'met' if row.met else 'missed'}"
     return (
         row.measure,
         amount(row.ours, row.unit),
@@ -46,11 +47,22 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def amount(value: float, unit: str) -> str:
-    """A time in a unit that people read, or a share in percent."""
+    """A time in a unit that people read, a size, a share in percent, a multiple ("x") or a number ("")."""
     if unit == "%":
         return f"{value:.2%}"
+    if unit == "B":
+        return f"{value / 1024:,.0f} KiB" if value < 1 << 20 else f"{value / (1 << 20):,.4g} MiB"
+    if unit == "x" or not unit:
+        return f"{value:.3g}{unit and ' x'}"
     scale, name = next((scale, name) for scale, name in _UNITS if abs(value) >= scale)
     return f"{value / (scale or 1e-9):.3g} {name}"
+
+
+def bound(target: float | None, floor: float | None) -> str:
+    """What is promised, as text; empty if nothing is."""
+    if target is not None:
+        return f"<= {target:.3g}"
+    return f">= {floor:.3g}" if floor is not None else ""
 
 
 def _number(value: float) -> str:
@@ -63,5 +75,5 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
 
 def document(groups: Mapping[str, Iterable[Row]], machine: Mapping[str, object], *, quick: bool) -> dict[str, Any]:
     """Everything, for ``--json``. Times are seconds."""
-    rows = [{"group": group, **asdict(row)} for group, found in groups.items() for row in found]
+    rows = [{"group": group, **asdict(row), "met": row.met} for group, found in groups.items() for row in found]
     return {"machine": dict(machine), "quick": quick, "rows": rows}

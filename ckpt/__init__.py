@@ -9,8 +9,8 @@
 
     simulate(100_000)      # kill it; run it again: it goes on where it was
 
-Public: ``job``, ``loop``, ``step``, ``operation_key``, ``open``, ``current_run``, ``Store``, ``triggers``, ``errors``,
-``Preempted``. Everything else is internal.
+Public: ``job``, ``loop``, ``step``, ``map``, ``Failed``, ``operation_key``, ``output``, ``open``, ``current_run``, ``Logged``,
+``operation``, ``Store``, ``triggers``, ``errors``, ``Preempted``. Everything else is internal.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,20 @@ from ckpt import errors, triggers
 from ckpt._version import __version__
 from ckpt.errors import CkptError, Preempted
 from ckpt.jobs.job import job
+from ckpt.jobs.mapping import map
 from ckpt.jobs.marks import current_run, loop, operation_key, step
 from ckpt.jobs.opening import open_run as open
+from ckpt.jobs.output import output
+from ckpt.mapping.failed import Failed
 
 if TYPE_CHECKING:
+    from ckpt.session.logged import Logged, operation
     from ckpt.store import Store
 
 __all__ = [
     "CkptError",
+    "Failed",
+    "Logged",
     "Preempted",
     "Store",
     "__version__",
@@ -34,8 +40,11 @@ __all__ = [
     "errors",
     "job",
     "loop",
+    "map",
     "open",
+    "operation",
     "operation_key",
+    "output",
     "step",
     "triggers",
 ]
@@ -46,4 +55,8 @@ def __getattr__(name: str) -> Any:
         from ckpt.store import Store
 
         return Store
+    if name in ("Logged", "operation"):
+        from ckpt.session import logged
+
+        return getattr(logged, name)
     raise AttributeError(f"module 'ckpt' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt import events, host
-from ckpt.errors import CkptError, LogLostError, StorageError
+from ckpt.errors import CkptError, LogLostError, MemoryFullError, StorageError
 from ckpt.format.records import Kind
 from ckpt.log import LogWriter
 from ckpt.protocols import Clock
@@ -23,20 +23,25 @@ from ckpt.staging import StagedState
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference."""
+    """A state that a checkpoint can name: staged in memory until it is written, then known by its reference.
+
+    ``make``: what stages it when it is first written, in the checkpointer's thread.
+    """
 
     staged: StagedState | None
     ref: SnapshotRef | None
     nbytes: int
+    make: Callable[[], StagedState] | None = None
 
 
 @dataclass(slots=True)
 class Request:
     """A checkpoint to be made durable.
 
-    ``head`` is the CHECKPOINT record's head but for the fields that only writing can tell; ``states`` are named by
+    ``head`` is the CHECKPOINT record's head; writing adds the fields that only it can tell. ``states`` are named by
     number in its path; ``results`` holds the recorded step results that re-execution can still ask for;
-    ``iterations`` is where it was taken, as the trigger counts.
+    ``iterations`` is where it was taken, as the trigger counts; ``prepare()`` makes durable what the states refer to
+    outside of the store (output files).
     """
 
     head: dict[str, Any]
@@ -44,6 +49,7 @@ class Request:
     results: Kept
     stall_s: float
     iterations: int = 0
+    prepare: Callable[[], None] = lambda: None
     done: threading.Event = field(default_factory=threading.Event)
     error: CkptError | None = None
 
@@ -118,7 +124,7 @@ class Checkpointer:
     def _serve(self, request: Request) -> None:
         number = request.head["number"]
         try:
-            lsn, packs, cost_s = self._commit(request)
+            lsn, packs, cost_s = self._commit_within_memory(request)
         except StorageError as error:
             self._give_up(request, error)
             if not self._in_trouble and not isinstance(error, LogLostError):
@@ -145,27 +151,36 @@ class Checkpointer:
         request.error = error
         self._failed(error)
 
+    def _commit_within_memory(self, request: Request) -> tuple[int, frozenset[str], float]:
+        try:
+            return self._commit(request)
+        except MemoryError as error:
+            fix = "give the job more memory, or keep less in its variables"
+            raise MemoryFullError("no memory left to write the copy of the state", fix=fix) from error
+
     def _commit(self, request: Request) -> tuple[int, frozenset[str], float]:
         """Make the request durable: (LSN of its record, the packs that it names, seconds that it cost)."""
         # Queued results of steps come first: they would be written without a checkpoint too, so they are no cost of it.
         self._log.flush()
         began, began_cpu = self._clock.monotonic(), host.thread_cpu_s()
+        self._snapshots.take_cpu_s()  # of snapshots that belong to no checkpoint
+        request.prepare()
         written = sum(self._write(state) for state in (*request.states, request.results))
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
-        head = {
-            **request.head,
-            "stored_nbytes": written,
-            "persist_s": round(self._clock.monotonic() - began, 6),
-        }
+        request.head["stored_nbytes"] = written
+        request.head["persist_s"] = round(self._clock.monotonic() - began, 6)
         # Commit point: the packs are durable, and this record makes them a checkpoint.
-        lsn = self._log.append(Kind.CHECKPOINT, head, [ref.encode() for ref in refs], durable=True)
+        lsn = self._log.append(Kind.CHECKPOINT, request.head, [ref.encode() for ref in refs], durable=True)
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
-        return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu
+        return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu + self._snapshots.take_cpu_s()
 
     def _write(self, state: Kept) -> int:
         """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""
         if state.ref is not None:
             return 0
+        if state.staged is None and state.make is not None:
+            state.staged, state.make = state.make(), None
+            state.nbytes = state.staged.nbytes
         assert state.staged is not None
         state.ref = self._snapshots.write(state.staged)
         state.staged.release()

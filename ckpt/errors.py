@@ -5,7 +5,8 @@
     │   ├── OptionError             an option, address or URL that does not make sense
     │   ├── UnsupportedCodeError    code that cannot be resumed exactly; refused at decoration or first entry
     │   ├── UncapturableError       a value that cannot be saved; names the variable
-    │   └── IdentityError           an argument or item without a stable digest
+    │   ├── IdentityError           an argument or item without a stable digest
+    │   └── MeasureError            a program that `ckpt bench` cannot measure
     ├── RunError                    decide what should happen to this run
     │   ├── RunNotFoundError        no such run, or an address that fits several
     │   ├── RunBusyError            another attempt of the run is alive
@@ -14,11 +15,19 @@
     │   ├── CodeChangedError        the job's code is not the code that was checkpointed
     │   ├── InputChangedError       a loop's input is not the input that was consumed
     │   ├── ReplayDivergedError     the re-run code did not reach the recorded resume point
+    │   ├── OutputBusyError         an output file belongs to another run, or another process has it open
+    │   ├── OutputChangedError      an output file is not what the run left
     │   └── LossError               a repair would give up what was acknowledged
+    ├── ExecutorError               mend what executes items, then run again: what is recorded stays
+    │   ├── ExecutorLostError       the pool, scheduler or head that executes items is gone
+    │   ├── WorkerLostError         an item's worker died, each time that it was tried
+    │   ├── ItemTimeoutError        an item took longer than its timeout, and was ended
+    │   └── ItemError               an item's exception that could not be brought back, as text
     ├── StorageError                mend or wait for the storage, then run again
     │   ├── MissingKeyError         a key that should be there is not
     │   │   └── LogLostError        the log was deleted while an attempt was writing it
     │   ├── StorageFullError        no space left
+    │   ├── MemoryFullError         no memory left for the copy of the state that is to be stored
     │   └── UnsupportedStorageError the storage lacks an operation that safety depends on
     └── IntegrityError              do not trust what is stored
         ├── CorruptionError         bytes that do not verify; has path and offset
@@ -67,6 +76,10 @@ class UncapturableError(UsageError):
 
 class IdentityError(UsageError):
     """An argument or item that has no digest which is the same in every process."""
+
+
+class MeasureError(UsageError):
+    """A program that cannot be measured: it fails by itself, or takes no checkpoint."""
 
 
 class RunError(CkptError):
@@ -127,6 +140,34 @@ class LossError(RunError):
         return "\n".join([f"{self.where}: {self.what}", *(f"  lost: {loss}" for loss in self.losses), f"  fix: {self.fix}"])
 
 
+class OutputBusyError(RunError):
+    """An output file belongs to another run that is not finished, or another process has it open. ``where`` is its path."""
+
+
+class OutputChangedError(RunError):
+    """An output file is not what the run left, or may not be: bytes are missing or others. ``where`` is its path."""
+
+
+class ExecutorError(CkptError):
+    """Items could not be executed. What was recorded stays recorded."""
+
+
+class ExecutorLostError(ExecutorError):
+    """The pool, scheduler or head that executes the items is gone."""
+
+
+class WorkerLostError(ExecutorError):
+    """The process that executed an item died, each time that the item was tried."""
+
+
+class ItemTimeoutError(ExecutorError, TimeoutError):
+    """An item took longer than its ``timeout``. Its process was ended."""
+
+
+class ItemError(ExecutorError):
+    """The exception of an item, which cannot be pickled: its type and message as text."""
+
+
 class StorageError(CkptError):
     """The storage failed. What was durable stays durable; run again when it works."""
 
@@ -141,6 +182,10 @@ class LogLostError(MissingKeyError):
 
 class StorageFullError(StorageError):
     """No space (or quota) left in the storage."""
+
+
+class MemoryFullError(StorageError):
+    """No memory left to copy the job's state into. The state is untouched; earlier checkpoints are as they were."""
 
 
 class UnsupportedStorageError(StorageError):

@@ -8,7 +8,7 @@ Unpickles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,26 @@ from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.path import PathNode, path_from_json
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
+from ckpt.letters import Letters
 from ckpt.log import Damage, LogView
 from ckpt.snapshot import SnapshotRef
 
+LOGGED = "logged"
+"""The head entry of operations of logged objects, and of checkpoints of a run that has some."""
+
+VOID = "void"
+"""The head entry of a checkpoint that a run was taken back to: what was recorded behind the first LSN, up to the last."""
+
 ReadSnapshot = Callable[[SnapshotRef], list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MapRecord:
+    """One record of a map: results of items (``sections``: an index, and their data), or a mark to execute some again."""
+
+    lsn: int
+    head: dict[str, Any]
+    sections: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -28,7 +44,9 @@ class ResumePoint:
     """Where the run goes on: a checkpoint (``head`` and the verified ``parts`` of each of its snapshots) and what came after.
 
     ``results`` are the parts of the retained results; ``operations`` the (identity, encoded result) pairs recorded
-    since, in order.
+    since, in order; ``maps`` the records of maps that a re-execution may ask for. ``logged`` are the records of operations
+    of logged objects since the image that the checkpoint names; the run goes on where they are at ``position`` (None: it
+    has no such objects). ``path`` is that of a position that was recorded since, if there is one.
     """
 
     lsn: int
@@ -38,6 +56,9 @@ class ResumePoint:
     parts: list[list[Any]]
     results: list[Any]
     operations: list[tuple[bytes, bytes]] = field(default_factory=list)
+    logged: list[Record] = field(default_factory=list)
+    position: int | None = None
+    maps: list[MapRecord] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -64,6 +85,10 @@ def history_of(records: list[Record]) -> History:
                 history = History([], [], None, record.lsn, None)
             elif status == "finished":
                 history.finished = record
+            elif status == "reopened":
+                # Items that failed are to be tried again. The last state of a block is behind all of them.
+                history.finished = None
+                history.checkpoints = [one for one in history.checkpoints if one.head.get("reason") != "final"]
             if status != "running":
                 history.last_status = record
         elif record.kind == Kind.CHECKPOINT:
@@ -83,24 +108,32 @@ def result_record(view: LogView, history: History, names: RunNames) -> Record | 
     return history.finished
 
 
-def find_resume_point(view: LogView, history: History, names: RunNames, read: ReadSnapshot) -> ResumePoint | None:
+def find_resume_point(
+    view: LogView, history: History, names: RunNames, read: ReadSnapshot, *, tell: Callable[[str], None] = events.say
+) -> ResumePoint | None:  # fmt: skip
     """The resume point, or None for a run that has to begin at its beginning (``history.operations`` then all count).
 
-    CorruptionError when what is damaged or missing cannot be made up for.
+    CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
-    problem: Exception | None = None
+    problem: IntegrityError | MissingKeyError | None = None
     for record in reversed(history.checkpoints):
         covers = int(record.head["covers"])
-        _refuse_damage_after(view.damages, covers, names)
-        if lsn_slot(covers) < view.floor:
+        needed = needed_from(record.head)
+        _refuse_damage_after(view.damages, needed, names)
+        if lsn_slot(needed) < view.floor:
             break  # what was recorded behind it was trimmed away, when newer checkpoints were kept
         try:
             point = open_checkpoint(record, read)
         except (IntegrityError, MissingKeyError) as error:
-            events.say(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
+            tell(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
             problem = problem or error
             continue
-        point.operations = _results_since(history.operations, covers)
+        operations = [one for one in history.operations if not is_void(one, record.head)]
+        if problem is not None:
+            _refuse_lost_positions(point, operations, problem)
+        point.operations = _results_since(operations, covers)
+        _go_on_from_positions(point, operations)
+        point.maps = maps_since(operations, int(record.head.get("maps_since", covers)))
         return point
     _refuse_damage_after(view.damages, history.began_lsn, names)
     if view.floor > FIRST_SLOT and not history.began_lsn:
@@ -116,8 +149,85 @@ def results_since_start(history: History) -> list[tuple[bytes, bytes]]:
     return _results_since(history.operations, -1)
 
 
+def needed_from(head: Mapping[str, Any]) -> int:
+    """The LSN behind which a resume from the checkpoint with this head needs the log."""
+    covers = int(head["covers"])
+    logged = int(head[LOGGED]["after"]) if LOGGED in head else covers
+    return min(covers, logged, int(head.get("maps_since", covers)))
+
+
+def moved(head: Mapping[str, Any], lsn: int) -> dict[str, Any]:
+    """The head of a checkpoint that is written anew, in front of all operations that it needs: they are behind ``lsn``."""
+    found = {name: value for name, value in head.items() if name != VOID} | {"covers": lsn}
+    if LOGGED in head:
+        found[LOGGED] = {**head[LOGGED], "after": lsn}
+    if "maps_since" in head:
+        found["maps_since"] = lsn
+    return found
+
+
+def is_void(operation: Record, head: Mapping[str, Any]) -> bool:
+    """Whether the run was taken back to this checkpoint after the operation was recorded."""
+    first, last = head.get(VOID, (0, -1))
+    return bool(first < operation.lsn <= last)
+
+
+def is_needed(operation: Record, head: Mapping[str, Any]) -> bool:
+    """Whether a resume from the checkpoint with this head needs the record of an operation."""
+    if is_void(operation, head):
+        return False
+    behind = int(head["covers"])
+    if LOGGED in operation.head:
+        behind = min(behind, int(head[LOGGED]["after"])) if LOGGED in head else behind
+    elif "map" in operation.head:
+        behind = min(behind, int(head.get("maps_since", behind)))
+    return operation.lsn > behind
+
+
+def _go_on_from_positions(point: ResumePoint, operations: list[Record]) -> None:
+    """Operations of logged objects, and the newest position of the run that was recorded with them."""
+    point.logged = [one for one in operations if LOGGED in one.head and is_needed(one, point.head)]
+    if LOGGED in point.head:
+        point.position = int(point.head[LOGGED]["position"])
+    for one in reversed(point.logged):
+        if one.lsn > point.lsn and one.head.get("checkpoint") == point.head["number"]:
+            point.path = _path(one.head, f"operations {lsn_text(one.lsn)}")
+            point.position = int(one.head[LOGGED]["from"]) + int(one.head[LOGGED]["count"])
+            return
+
+
+def names_later_checkpoint(operation: Record, head: Mapping[str, Any]) -> bool:
+    """Whether a record says where the run was, by a checkpoint that is newer than the one with this head."""
+    return int(operation.head.get("checkpoint", 0)) > int(head["number"])
+
+
+def _refuse_lost_positions(point: ResumePoint, operations: list[Record], problem: IntegrityError | MissingKeyError) -> None:
+    """Where a run recorded its position it was told that nothing will be executed again: no older checkpoint does."""
+    for one in operations:
+        if names_later_checkpoint(one, point.head):
+            raise CorruptionError(
+                f"the run got to {one.head.get('where')} ({lsn_text(one.lsn)}), which rests on a checkpoint that cannot be "
+                f"used: {problem.what}",
+                path=getattr(problem, "path", "") or problem.where,
+                fix="restore the store from a copy, or give that up: ckpt repair --accept-loss",
+            ) from problem
+
+
 def _results_since(operations: list[Record], lsn: int) -> list[tuple[bytes, bytes]]:
-    return [(bytes.fromhex(one.head["id"]), bytes(one.sections[0])) for one in operations if one.lsn > lsn]
+    steps = (one for one in operations if one.lsn > lsn and "id" in one.head and LOGGED not in one.head)
+    return [(bytes.fromhex(one.head["id"]), bytes(one.sections[0])) for one in steps]
+
+
+def maps_since(operations: list[Record], lsn: int) -> list[MapRecord]:
+    """The records of maps behind ``lsn``. Copies: a view of a section would keep its whole segment in memory."""
+    found = (one for one in operations if one.lsn > lsn and "map" in one.head)
+    return [MapRecord(one.lsn, one.head, tuple(map(bytes, one.sections))) for one in found]
+
+
+def letters_of(history: History, resume: ResumePoint | None) -> Letters:
+    """The dead letters that a run which goes on from there knows of."""
+    first = [one for one in history.checkpoints if resume is not None and one.lsn == resume.lsn]
+    return Letters.of(first + history.operations)
 
 
 def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:
@@ -139,10 +249,14 @@ def open_checkpoint(record: Record, read: ReadSnapshot) -> ResumePoint:
     """The checkpoint of ``record`` with all its parts, verified. IntegrityError, MissingKeyError."""
     head = record.head
     where = f"checkpoint {head.get('number')} ({lsn_text(record.lsn)})"
-    try:
-        path = path_from_json(head["path"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptionError(f"a path that makes no sense: {error}", path=where) from error
+    path = _path(head, where)
     refs = [SnapshotRef.decode(section) for section in record.sections]
     parts = [read(ref) for ref in refs]
     return ResumePoint(record.lsn, head, path, refs[:-1], parts[:-1], parts[-1])
+
+
+def _path(head: Mapping[str, Any], where: str) -> list[PathNode]:
+    try:
+        return path_from_json(head["path"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptionError(f"a path that makes no sense: {error}", path=where) from error

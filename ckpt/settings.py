@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ DEFAULT_EVERY = "1%"
 ON_CODE_CHANGE = ("resume", "warn", "fail", "fresh")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?)?B?")
+_BYTES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -29,6 +32,14 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def parse_size(text: str) -> int:
+    """``"512MiB"``, ``"2GB"``, ``"4096"`` -> bytes. OptionError for anything else."""
+    found = _SIZE.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise OptionError(f"{text!r} is not a size", fix='write it like "512MiB" or "2GB"')
+    return int(float(found[1]) * _BYTES.get(found[2] or "", 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Everything that can be chosen for a run.
@@ -36,6 +47,9 @@ class Options:
     ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object (None: CKPT_EVERY, else ``"1%"``); ``keep`` the number of checkpoints
     that stay (>= 1); ``sync`` is ``"always"`` or ``"interval:T"`` (an acknowledged operation may be lost for T);
     ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once);
+    ``mtbf`` the mean time between failures, a text ("6h") or seconds, for ``every="auto"``; ``memory_limit`` bytes, or a text
+    ("2GiB"), that copies of the state may take: a larger state is stored while the job waits; ``validate``: every snapshot
+    is read back and compared before a checkpoint names it.
     ``expect_at_least`` a position of the log ("42.7") that was seen before: a log that ends earlier is refused.
     """
 
@@ -52,6 +66,9 @@ class Options:
     wait: float | None = None
     progress: bool | None = None
     expect_at_least: str | None = None
+    mtbf: str | float | None = None
+    memory_limit: str | int | None = None
+    validate: bool = False
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -64,7 +81,7 @@ class Options:
             raise OptionError(f"on_code_change={self.on_code_change!r} is unknown", fix=f"give one of {choices}")
         if self.wait is not None and not self.wait >= 0:
             raise OptionError(f"wait={self.wait!r} is not a number of seconds", fix="give 0 or more")
-        self.sync_interval_s  # noqa: B018 - validates
+        self.sync_interval_s, self.mtbf_s, self.memory_limit_bytes  # noqa: B018 - validates
 
     def _check_kinds(self) -> None:
         is_place = isinstance(self.store, str | os.PathLike | None) or hasattr(self.store, "open_root")
@@ -88,6 +105,22 @@ class Options:
         if kind != "interval":
             raise OptionError(f"sync={self.sync!r} is unknown", fix='give "always" or "interval:1s"')
         return parse_duration(text)
+
+    @property
+    def mtbf_s(self) -> float | None:
+        """Mean time between failures, seconds; None if it was not said."""
+        seconds = parse_duration(self.mtbf) if isinstance(self.mtbf, str) else self.mtbf
+        if seconds is not None and not seconds > 0:
+            raise OptionError(f"mtbf={self.mtbf!r} is not a time between failures", fix='write it like mtbf="6h"')
+        return seconds
+
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        """Bytes that copies of the state may take; None: as many as they need."""
+        limit = parse_size(self.memory_limit) if isinstance(self.memory_limit, str) else self.memory_limit
+        if limit is not None and not limit > 0:
+            raise OptionError(f"memory_limit={self.memory_limit!r} is no limit", fix='write it like memory_limit="2GiB"')
+        return limit
 
     def changed(self, **given: Any) -> Options:
         """A copy with the options that are not None replaced."""
@@ -122,6 +155,18 @@ def check_step_options(options: Mapping[str, Any]) -> None:
             raise OptionError(f"retry_on names {kind!r}, which is no exception", fix="write retry_on=(OSError,)")
 
 
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it gives a coroutine: an ``async def``, a partial of one, or an object with an async ``__call__``."""
+    import inspect
+
+    while isinstance(function, functools.partial):
+        function = function.func
+    if getattr(function, "__ckpt_async__", False) or inspect.iscoroutinefunction(function):
+        return True
+    called = inspect.getattr_static(type(function), "__call__", None)
+    return not inspect.isroutine(function) and inspect.iscoroutinefunction(called)
+
+
 def _seconds_of(variable: str, default: float) -> float:
     """The seconds that an environment variable says. OptionError if it is no number above 0."""
     text = os.environ.get(variable) or str(default)
@@ -132,6 +177,11 @@ def _seconds_of(variable: str, default: float) -> float:
     if not seconds > 0:
         raise OptionError(f"{variable}={text!r} is not a number of seconds", fix="give a number above 0")
     return seconds
+
+
+def trial_store(folder: str) -> str:
+    """Where the runs of the trial in ``folder`` are stored."""
+    return os.path.join(folder, "store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +196,7 @@ class Environment:
     pulse: str | None
     pulse_every_s: float
     encrypt: bool = False
+    trial: str | None = None
 
     @classmethod
     def read(cls) -> Environment:
@@ -159,13 +210,18 @@ class Environment:
             pulse=get("CKPT_PULSE") or None,
             pulse_every_s=_seconds_of("CKPT_PULSE_EVERY", 1.0),
             encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
+            trial=get("CKPT_TRIAL") or None,
         )
 
     def apply(self, options: Options) -> Options:
-        """Fill ``store``, ``every`` and ``progress`` where the program says nothing."""
+        """Fill ``store``, ``every`` and ``progress`` where the program says nothing.
+
+        In a trial (``ckpt bench``) the store is the trial's, whatever the program says: no run of its own is touched.
+        """
+        chosen = options.store if options.store is not None else self.store or DEFAULT_STORE
         return replace(
             options,
-            store=options.store if options.store is not None else self.store or DEFAULT_STORE,
+            store=chosen if self.trial is None else trial_store(self.trial),
             every=options.every if options.every is not None else self.every or DEFAULT_EVERY,
             progress=options.progress if options.progress is not None else self.progress,
         )

@@ -1,6 +1,6 @@
 """When a checkpoint is due.
 
-``parse`` turns ``"1%"``, ``"30s"`` and ``"1000it"`` into triggers; triggers combine with ``|`` (whichever is due first).
+``parse`` turns ``"1%"``, ``"30s"``, ``"1000it"`` and ``"auto"`` into triggers; triggers combine with ``|`` (whichever is due first).
 A trigger only computes; the session asks it, and a background ticker waits for it.
 
 The rule of the budget. A checkpoint that cost c seconds is followed by c / fraction seconds without one: so whenever one
@@ -24,7 +24,10 @@ from ckpt.settings import parse_duration
 MIN_INTERVAL_S = 0.005
 """Shortest time between checkpoints of a budget: below it, waking the ticker costs more than what a kill loses."""
 
-FORMS = '"1%" (of the time), "30s", "5m", "1000it" (iterations), or several joined with |'
+FORMS = '"1%" (of the time), "30s", "5m", "1000it" (iterations), "auto", or several joined with |'
+
+DEFAULT_MTBF_S = 86400.0
+"""Mean time between failures where nobody says better."""
 
 COLD_FACTOR = 10
 """The second checkpoint is due after at most this many times the cost of the first, which was a cold one."""
@@ -70,6 +73,54 @@ class Budget(_Combinable):
         else:
             self._mean_s = cost_s if self._mean_s is None else max(cost_s, 0.7 * self._mean_s + 0.3 * cost_s)
             self._wait_s = self._mean_s / self.fraction
+        self._last_s = now_s
+
+
+def young_interval(cost_s: float, mtbf_s: float) -> float:
+    """Young's interval between checkpoints that cost ``cost_s`` each: sqrt(2 cost mtbf), in seconds.
+
+    J. W. Young, "A first order approximation to the optimum checkpoint interval", CACM 17 (1974).
+    """
+    return math.sqrt(2 * cost_s * mtbf_s)
+
+
+def daly_interval(cost_s: float, mtbf_s: float) -> float:
+    """Daly's interval (his equation 37), in seconds: ``mtbf_s`` where a checkpoint costs twice that or more.
+
+    J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", FGCS 22 (2006).
+    """
+    if cost_s >= 2 * mtbf_s:
+        return mtbf_s
+    ratio = cost_s / (2 * mtbf_s)
+    return young_interval(cost_s, mtbf_s) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost_s
+
+
+class Auto(_Combinable):
+    """The interval that loses least (Daly's) where the job fails every ``mtbf_s`` seconds, from what checkpoints cost here.
+
+    The cost is the larger of the last one and the running mean, as for ``Budget``. Never more than ``mtbf_s`` is at risk.
+    """
+
+    __slots__ = ("_cost_s", "_last_s", "mtbf_s")
+
+    def __init__(self, mtbf_s: float = DEFAULT_MTBF_S) -> None:
+        self.mtbf_s = mtbf_s
+        self._last_s = -math.inf
+        self._cost_s: float | None = None
+
+    def iterations_left(self, iterations: int) -> float:
+        return math.inf
+
+    def due_in(self, iterations: int, now_s: float) -> float:
+        if self._cost_s is None:
+            return self._last_s - now_s
+        return self._last_s + max(MIN_INTERVAL_S, daly_interval(self._cost_s, self.mtbf_s)) - now_s
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        """Timed from its commit: only then its cost is known."""
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        self._cost_s = cost_s if self._cost_s is None else max(cost_s, 0.7 * self._cost_s + 0.3 * cost_s)
         self._last_s = now_s
 
 
@@ -126,8 +177,8 @@ class Either(_Combinable):
 
     __slots__ = ("_first", "_second")
 
-    def __init__(self, first: Any, second: Any) -> None:
-        self._first, self._second = parse(first), parse(second)
+    def __init__(self, first: Any, second: Any, *, mtbf_s: float | None = None) -> None:
+        self._first, self._second = parse(first, mtbf_s=mtbf_s), parse(second, mtbf_s=mtbf_s)
 
     def iterations_left(self, iterations: int) -> float:
         return float(min(self._first.iterations_left(iterations), self._second.iterations_left(iterations)))
@@ -144,9 +195,9 @@ class Either(_Combinable):
         self._second.committed(iterations, now_s, cost_s)
 
 
-def parse(every: Any, name: str = "every") -> Any:
-    """A fresh trigger from a text, or a copy of a trigger object: one for each run. OptionError, which calls it ``name``,
-    says what is understood."""
+def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None) -> Any:
+    """A fresh trigger from a text, or a copy of a trigger object: one for each run; ``mtbf_s`` is for ``"auto"``.
+    OptionError, which calls it ``name``, says what is understood."""
     if not isinstance(every, str):
         if all(hasattr(every, member) for member in ("iterations_left", "due_in", "taken", "committed")):
             return copy.deepcopy(every)
@@ -154,8 +205,10 @@ def parse(every: Any, name: str = "every") -> Any:
     text = every.replace(" ", "")
     if "|" in text:
         first, _, second = text.partition("|")
-        return Either(parse(first, name), parse(second, name))
+        return Either(parse(first, name, mtbf_s=mtbf_s), parse(second, name, mtbf_s=mtbf_s))
     try:
+        if text == "auto":
+            return Auto(mtbf_s or DEFAULT_MTBF_S)
         if text.endswith("%"):
             return Budget(float(text[:-1]) / 100)
         if text.endswith("it"):

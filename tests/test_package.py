@@ -65,6 +65,8 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def test_public_names_are_these_and_no_others() -> None:
     assert sorted(ckpt.__all__) == [
         "CkptError",
+        "Failed",
+        "Logged",
         "Preempted",
         "Store",
         "__version__",
@@ -72,8 +74,11 @@ def test_public_names_are_these_and_no_others() -> None:
         "errors",
         "job",
         "loop",
+        "map",
         "open",
+        "operation",
         "operation_key",
+        "output",
         "step",
         "triggers",
     ]

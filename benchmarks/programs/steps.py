@@ -82,6 +82,24 @@ def sqlite(count: int) -> float:
             path.unlink()
 
 
+def sqlite_unsynced(count: int) -> float:
+    """One INSERT per result in a WAL, nothing synced, one COMMIT at the end."""
+    connection = sqlite3.connect(FOLDER / "peer.sqlite", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("CREATE TABLE results (key TEXT PRIMARY KEY, value BLOB)")
+    data = b"x" * max(sizes)
+    connection.execute("BEGIN")
+    seconds = each(lambda number: connection.execute("INSERT INTO results VALUES (?, ?)", (str(number), data)), count, 1)
+    began = time.perf_counter()
+    connection.execute("COMMIT")
+    seconds += (time.perf_counter() - began) / count
+    connection.close()
+    for path in FOLDER.glob("peer.sqlite*"):
+        path.unlink()
+    return seconds
+
+
 def one_round(turn: int, count: int, threads: int, *, durable: bool) -> None:
     first = turn * 3 * count
     cases: dict[str, Callable[[], float]] = {"step": lambda: ckpt_steps(first, count, 1)}
@@ -92,6 +110,7 @@ def one_round(turn: int, count: int, threads: int, *, durable: bool) -> None:
         cases["synced_threads"] = lambda: appended(count, threads, sync=True)
     else:
         cases["unsynced"] = lambda: appended(count, 1, sync=False)
+        cases["sqlite_unsynced"] = lambda: sqlite_unsynced(count)
     for name, case in cases.items():
         times.setdefault(name, []).append(case())
 

@@ -1,4 +1,5 @@
-"""The states that are checkpointed: W1 arrays, W3 a network with Adam, W6 the results of a batch.
+"""The states that are checkpointed: W1 arrays, W2 many small objects, W3 a network with Adam, W6 the results of a batch,
+W7 many small arrays.
 
 Each has ``step``, one iteration's work, and ``values``, what a hand-written checkpoint would save.
 """
@@ -46,6 +47,59 @@ class Arrays:
                 chosen = self.rng.choice(len(pages), round(len(pages) * self.share), replace=False)
                 pages[chosen] += 1.0
             self.total += float(array.sum())
+
+
+class Point:
+    """One of W2's slotted objects."""
+
+    __slots__ = ("name", "x", "y")
+
+    def __init__(self, x: float, y: float, name: str) -> None:
+        self.x, self.y, self.name = x, y, name
+
+
+class Objects:
+    """W2: a dict of ``count`` numbers and texts, and a fifth as many slotted objects; each step changes 0.1 % of them."""
+
+    def __init__(self, count: int) -> None:
+        self.rng = np.random.default_rng(3)
+        self.table: dict[str, Any] = {f"key {k}": (k * 0.5 if k % 2 else f"value {k}") for k in range(count)}
+        self.points = [Point(k * 0.25, -k * 0.25, f"point {k}") for k in range(count // 5)]
+        self.changed: list[Any] = []
+
+    @property
+    def values(self) -> tuple[dict[str, Any], list[Point]]:
+        return self.table, self.points
+
+    def scan(self) -> int:
+        """A look at every object, as cheap as Python has it."""
+        return sum(map(id, self.table.values())) ^ sum(map(id, self.points))
+
+    def step(self) -> None:
+        self.changed = []
+        for number in self.rng.integers(0, len(self.table), max(1, len(self.table) // 1000)).tolist():
+            key = f"key {number}"
+            self.table[key] = number * 1.5
+            self.changed.append((key, self.table[key]))
+        for number in self.rng.integers(0, len(self.points), max(1, len(self.points) // 1000)).tolist():
+            self.points[number].x += 1.0
+            self.changed.append(self.points[number])
+
+
+class SmallArrays:
+    """W7: ``count`` arrays of 8 KiB, of which each step changes one in a hundred."""
+
+    def __init__(self, count: int) -> None:
+        self.rng = np.random.default_rng(4)
+        self.arrays = [self.rng.standard_normal(1024) for _ in range(count)]
+
+    @property
+    def values(self) -> list[Array]:
+        return self.arrays
+
+    def step(self) -> None:
+        for number in self.rng.integers(0, len(self.arrays), max(1, len(self.arrays) // 100)).tolist():
+            self.arrays[number] += 1.0
 
 
 class Network:
@@ -114,9 +168,11 @@ class Batch:
         self.results.append(parse(len(self.results)))
 
 
-def make(name: str, size: int) -> Arrays | Network | Batch:
-    """``size`` is MiB, for w6 items. W1 is named with its share and pattern: ``w1:10:block``."""
+def make(name: str, size: int) -> Any:
+    """``size`` is MiB, for w2, w6 and w7 items. W1 is named with its share and pattern: ``w1:10:block``."""
     kind, *rest = name.split(":")
     if kind == "w1":
         return Arrays(size * MIB, float(rest[0]), rest[1])
-    return Network(size * MIB) if kind == "w3" else Batch(size)
+    if kind == "w3":
+        return Network(size * MIB)
+    return {"w2": Objects, "w6": Batch, "w7": SmallArrays}[kind](size)

@@ -20,6 +20,8 @@ from ckpt.capture.names import MARKED, UNKNOWN, Named, Names, marker_kind, membe
 from ckpt.capture.source import COMPREHENSIONS, Scope, Source, nested_scopes, own_nodes
 from ckpt.errors import UnsupportedCodeError
 
+For = ast.For | ast.AsyncFor
+
 WRAPPERS = ("tqdm", "rich.progress", "alive_progress", "progressbar")
 """Modules whose callables may stand around a marked loop: what they count is only shown, never used."""
 _KEEP = (enumerate, zip, map, filter, reversed)
@@ -28,7 +30,7 @@ _FEEDERS = ("join", "extend", "update", "writelines", "fromiter", "fromkeys", "f
 """Methods that use up an iterable; told by name where their object is not known."""
 
 IN_COMPREHENSION = "a marked loop inside a comprehension or generator expression keeps its values where they cannot be saved"
-IN_GENERATOR = "a marked loop inside a generator or coroutine has no place in the job to go back to"
+IN_GENERATOR = "a marked loop inside a generator has no place in the job to go back to"
 USE_FOR = "use a for statement: for item in ckpt.loop(...): ..."
 MARK_CONSUMER = "mark the loop that consumes it instead: for item in ckpt.loop(generator()): ..."
 
@@ -89,7 +91,7 @@ class Analysis:
             mentioned: list[ast.AST] = []
             if isinstance(parent, ast.With | ast.AsyncWith) and child in parent.body:
                 mentioned = list(parent.items)
-            elif isinstance(parent, ast.For) and child in parent.body and not self._is_marked(parent.iter, self.scope):
+            elif isinstance(parent, For) and child in parent.body and not self._is_marked(parent.iter, self.scope):
                 mentioned = [parent.iter]
                 found.update(dict.fromkeys(_walked_by(parent)))
             if operands:
@@ -117,7 +119,11 @@ class Analysis:
             ast.Expr: "value", ast.Assign: "value", ast.AnnAssign: "value", ast.Return: "value",
             ast.If: "test", ast.While: "test", ast.For: "iter",
         }.get(type(statement))
-        return whole is not None and getattr(statement, whole) is call and self._steady(statement)
+        if whole is None:
+            return False
+        value = getattr(statement, whole)
+        called = value.value if isinstance(value, ast.Await) else value
+        return called is call and self._steady(statement)
 
     def check(self) -> None:
         """Raise ``UnsupportedCodeError`` for the first marked loop here, or in a nested function, that has to be."""
@@ -150,9 +156,7 @@ class Analysis:
     def _check_marked(self, call: ast.Call, scope: Scope, kind: str) -> None:
         if any(isinstance(node, COMPREHENSIONS) for node in self._ancestors(call, scope)):
             raise self._refusal(call, IN_COMPREHENSION, "write the comprehension out as a for statement")
-        if isinstance(scope, ast.AsyncFunctionDef) or any(
-            isinstance(node, ast.Yield | ast.YieldFrom | ast.Await) for node in own_nodes(scope)
-        ):
+        if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own_nodes(scope)):
             raise self._refusal(call, IN_GENERATOR, MARK_CONSUMER)
         if kind == "loop":
             self._check_input(call, scope)
@@ -172,8 +176,6 @@ class Analysis:
     def _check_use(self, node: ast.expr, scope: Scope) -> None:
         """Refuse what consumes the marked loop ``node`` and keeps a position or values of its own."""
         for child, parent in self._outwards(node, scope):
-            if isinstance(parent, ast.AsyncFor) and child is parent.iter:
-                raise self._refusal(node, "a marked loop cannot be used by async for", USE_FOR)
             if isinstance(parent, ast.comprehension):
                 raise self._refusal(node, IN_COMPREHENSION, "write the comprehension out as a for statement")
             if isinstance(parent, ast.YieldFrom):
@@ -218,10 +220,10 @@ class Analysis:
                 return
             child = parent
 
-    def _for_around(self, call: ast.Call, scope: Scope) -> ast.For | None:
+    def _for_around(self, call: ast.Call, scope: Scope) -> For | None:
         """The for statement whose iterable ``call`` is, directly or inside a progress bar."""
         for child, parent in self._outwards(call, scope):
-            if isinstance(parent, ast.For) and child is parent.iter:
+            if isinstance(parent, For) and child is parent.iter:
                 return parent
         return None
 
@@ -251,8 +253,8 @@ class Analysis:
         one iteration of the enclosing marked loop. Iterators of unmarked loops and exceptions being handled are not."""
         child = statement
         for parent in self._ancestors(statement, self.scope):
-            if isinstance(parent, ast.For | ast.AsyncFor) and child in parent.body:
-                return isinstance(parent, ast.For) and self._is_marked(parent.iter, self.scope)
+            if isinstance(parent, For) and child in parent.body:
+                return self._is_marked(parent.iter, self.scope)
             if isinstance(parent, ast.ExceptHandler | ast.Match | ast.match_case | ast.expr | ast.comprehension):
                 return False
             if isinstance(parent, ast.Try | ast.TryStar) and child in parent.finalbody:
@@ -306,7 +308,7 @@ def _plain(target: ast.expr) -> bool:
     return not isinstance(target, ast.Tuple | ast.List | ast.Starred)
 
 
-def _walked_by(statement: ast.For) -> Iterator[Path]:
+def _walked_by(statement: For) -> Iterator[Path]:
     """What the unmarked loop holds on to; a name that its body gives to another object says so."""
     grown = {id(node.target) for node in _inside(statement) if isinstance(node, ast.AugAssign)}
     bound = {
@@ -323,7 +325,7 @@ def _statement(source: Source, node: ast.AST) -> ast.AST:
     return node
 
 
-def _inside(statement: ast.For) -> Iterator[ast.AST]:
+def _inside(statement: For) -> Iterator[ast.AST]:
     """The nodes of the loop's body that run as part of the function."""
     return own_nodes(ast.Module(body=statement.body, type_ignores=[]))
 

@@ -35,6 +35,26 @@ def root_of(array: Any) -> Any:
     return owner
 
 
+MAX_NAMED = 256
+"""With more buffers than this in a state, which of them is which variable is not looked up: it costs a microsecond each."""
+
+
+def parts_by_name(named: dict[str, Any], buffers: list[Any]) -> dict[str, int]:
+    """Which of the pickle's buffers, counted from 1, is all the memory of which of the ``named`` arrays."""
+    arrays = {name: value for name, value in named.items() if is_array_type(type(value)) and value.nbytes}
+    if not arrays or len(buffers) > MAX_NAMED:
+        return {}
+    import numpy
+
+    at = {}
+    for number, buffer in enumerate(buffers, 1):
+        raw = buffer.raw()
+        if raw.nbytes:
+            at[numpy.frombuffer(raw, numpy.uint8).ctypes.data, raw.nbytes] = number
+    found = {name: at.get((value.ctypes.data, value.nbytes)) for name, value in arrays.items()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
 def flat_memory(root: Any) -> Any:
     """All bytes that ``root`` (an array that owns its memory, bytes or a bytearray) occupies, as an array over them."""
     import numpy

@@ -20,7 +20,7 @@ from ckpt.capture.names import MARKED, RUN, UNKNOWN, imported, makes_run, marker
 from ckpt.errors import UnsupportedCodeError
 
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
-_SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_SUSPENDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _WRITE_OUT = "write the comprehension out as a for statement"
 _CALLS = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
 _ENDS = ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD",
@@ -329,7 +329,7 @@ _HANDLERS: dict[str, Callable[[_Scan, dis.Instruction], None]] = {
     "UNPACK_EX": _Scan._at_once,
     "CONTAINS_OP": _Scan._at_once,
     "GET_YIELD_FROM_ITER": _Scan._delegate,
-    "GET_AITER": _Scan._delegate,
+    "GET_AITER": _Scan._iterate,
     "MAKE_FUNCTION": _Scan._function,
     "SET_FUNCTION_ATTRIBUTE": _Scan._function_attribute,
     "IMPORT_NAME": _Scan._import,

@@ -74,6 +74,8 @@ class _Search:
         self._left -= 1
         try:
             self._try(value)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - user code pickles itself; whatever it raises is the answer
             return error
         return None
@@ -166,7 +168,7 @@ def advice(culprit: object, path: str) -> str:
         return "finish it before the marked loop, or start it inside the loop's body"
     if isinstance(culprit, io.IOBase):
         if _writes(culprit):
-            return "write inside a ckpt.step, or write one whole file per item"
+            return "write with ckpt.output(path), which is cut back on a resume, or one whole file per item in a ckpt.step"
         return f"open it inside the loop's body, or {recreate}"
     if kind in ("lock", "RLock", "Lock", "Condition", "Semaphore"):
         return f"release it before the iteration ends (with {name}: inside the loop's body), or {recreate}"

@@ -37,9 +37,12 @@ def _library_folders() -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _role(code: types.CodeType, home: str) -> str:
-    """"user" (captured), "passed over", or "library" (keeps state that cannot be captured)."""
-    file = os.path.realpath(code.co_filename)
+def _role(filename: str, home: str) -> str:
+    """"user" (captured), "passed over", or "library" (keeps state that cannot be captured).
+
+    By file name: code objects of two files may compare equal.
+    """
+    file = os.path.realpath(filename)
     if file.startswith(_HERE):
         return "passed over"
     if home and file.startswith(home):
@@ -55,13 +58,20 @@ def _role(code: types.CodeType, home: str) -> str:
 
 def is_passed_over(code: types.CodeType) -> bool:
     """Whether it is code of ours, of a progress bar, or of a module that only passes calls on."""
-    return _role(code, "") == "passed over"
+    return _role(code.co_filename, "") == "passed over"
+
+
+def is_library(code: types.CodeType, home: str, *, but: tuple[str, ...]) -> bool:
+    """Whether it is code of an installed package, or of the standard library without the packages ``but``."""
+    if _role(code.co_filename, home) != "library":
+        return False
+    return os.path.basename(os.path.dirname(os.path.realpath(code.co_filename))) not in but
 
 
 @functools.lru_cache(maxsize=64)
-def home_of(code: types.CodeType) -> str:
+def home_of(filename: str) -> str:
     """The folder whose files count as the user's own although they are installed: the package that holds the job."""
-    file = os.path.realpath(code.co_filename)
+    file = os.path.realpath(filename)
     for folder in sorted(_library_folders(), key=len, reverse=True):
         if file.startswith(folder):
             inside = file[len(folder) :].split(os.sep)
@@ -81,16 +91,17 @@ def user_frames(innermost: types.FrameType | None, caller_of_job: types.FrameTyp
         found.append(frame)
         frame = frame.f_back
     if frame is not None and found:
-        home = home_of(found[-1].f_code)
+        home = home_of(found[-1].f_code.co_filename)
         return [one for one in reversed(found) if _belongs(one, home)]
     raise UnsupportedCodeError(
         "a marked loop is advanced outside the call of its job",
-        fix="iterate it in the job or in a function that the job calls, in the same thread",
+        fix="iterate it in the job or in a function that the job calls (or awaits) itself: in the same thread, and in the "
+        "same task, not in one made by gather, create_task or wait_for",
     )
 
 
 def _belongs(frame: types.FrameType, home: str) -> bool:
-    role = _role(frame.f_code, home)
+    role = _role(frame.f_code.co_filename, home)
     if role == "library":
         raise UnsupportedCodeError(
             f"a marked loop is called back from {frame.f_code.co_qualname}, which cannot be resumed in its middle",
@@ -103,7 +114,7 @@ def _belongs(frame: types.FrameType, home: str) -> bool:
 def user_frame(innermost: types.FrameType | None) -> types.FrameType | None:
     """The first frame from ``innermost`` outwards that is not passed over."""
     frame = innermost
-    while frame is not None and _role(frame.f_code, "") == "passed over":
+    while frame is not None and _role(frame.f_code.co_filename, "") == "passed over":
         frame = frame.f_back
     return frame
 

@@ -8,7 +8,6 @@ way (made by ``exec``) is left to cloudpickle.
 
 from __future__ import annotations
 
-import functools
 import sys
 import types
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ CodeAddress = tuple[str, str, str, int]
 """(kind, anchor, qualified name, which of several with that name): where a nested code object is found again."""
 
 
-@functools.lru_cache(maxsize=256)
 def _nested(code: types.CodeType) -> tuple[types.CodeType, ...]:
     found: list[types.CodeType] = []
     for constant in code.co_consts:

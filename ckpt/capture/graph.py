@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from ckpt.capture import functions, rebuild, slots
+from ckpt.capture import asynchronous, functions, rebuild, slots
 from ckpt.capture.arrays import SharedMemory, is_array_type
 from ckpt.capture.rebuild import Scene
 from ckpt.capture.visible import Visible
@@ -94,6 +94,9 @@ class Graph:
         special: Callable[[Any], Any] | None = self._special(kind)
         if special is not None:
             return special
+        of_asyncio = asynchronous.handler_for(kind)
+        if of_asyncio is not None:
+            return self._recreated_or(of_asyncio)
         if issubclass(kind, type):
             return self._class
         if is_array_type(kind):
@@ -109,7 +112,8 @@ class Graph:
             ((io.IOBase,), self._file),
             ((rebuild.LOCK,), rebuild.reduce_lock),
             ((rebuild.RLOCK,), rebuild.reduce_rlock),
-            ((types.CoroutineType, types.AsyncGeneratorType), rebuild.refuse_running_code),
+            ((types.CoroutineType,), asynchronous.reduce_coroutine),
+            ((types.AsyncGeneratorType,), asynchronous.reduce_async_generator),
         ):
             if issubclass(kind, types_):
                 return self._recreated_or(handler)
@@ -230,7 +234,7 @@ class Graph:
         if value.writable():
             raise UncapturableError(
                 f"the file {path!r} is open for writing; what was written after the checkpoint would be written twice",
-                fix="write inside a ckpt.step, or write one whole file per item",
+                fix="write with ckpt.output(path), which is cut back on a resume, or one whole file per item in a ckpt.step",
             )
         if variable is None and type(value) not in (io.BufferedReader, io.FileIO):
             raise UncapturableError(

@@ -187,7 +187,7 @@ def is_spent(value: Any) -> bool:
     """
     if isinstance(value, io.IOBase):
         return isinstance(value, io.StringIO | io.BytesIO)
-    return hasattr(type(value), "__next__")
+    return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
 
 
 def first_by_value(values: list[Any], is_in_place: Callable[[Any], bool]) -> Any:

@@ -62,4 +62,6 @@ def _is_of_the_loop(value: Any) -> bool:
     """Whether it is a marked loop, a progress bar around one, or something else that comes back by itself."""
     if isinstance(value, types.GeneratorType):
         return bool(value.gi_running) or is_passed_over(value.gi_code)
+    if isinstance(value, types.CoroutineType):  # one that is awaited on the way to the loop: its frame is captured
+        return bool(value.cr_running) or is_passed_over(value.cr_code)
     return type(value).__module__.partition(".")[0] in ("ckpt", "tqdm")

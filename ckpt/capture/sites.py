@@ -8,6 +8,7 @@ shortcuts are off.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import types
 from collections.abc import Mapping
@@ -105,11 +106,11 @@ def check_job(function: object) -> None:
     if not isinstance(plain, types.FunctionType):
         what = f"a job is a Python function, and this is a {type(plain).__name__}"
         raise UnsupportedCodeError(what, where=repr(function), fix="decorate a function written with def")
-    if plain.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+    if plain.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise UnsupportedCodeError(
-            f"the job {plain.__qualname__} is a generator or coroutine: it runs only while someone else asks for items",
+            f"the job {plain.__qualname__} is a generator: it runs only while someone else asks for items",
             where=f"{plain.__code__.co_filename}:{plain.__code__.co_firstlineno}",
-            fix="make the job a plain function that returns its result",
+            fix="make the job a function (def or async def) that returns its result",
         )
     while True:
         if isinstance(function, types.FunctionType):
@@ -159,16 +160,22 @@ def _site(frame: types.FrameType, closure: Mapping[str, object]) -> LoopSite:
 def _is_direct(frame: types.FrameType, callee_name: str) -> bool:
     code = frame.f_code
     instruction = source.instruction_at(code, frame.f_lasti)
-    if instruction is None or not instruction.opname.startswith(("CALL", "PRECALL")):
+    if instruction is None or not instruction.opname.startswith(("CALL", "PRECALL", *_AWAITING)):
         return False  # an iterator, a property or an operator: what it is a part of is on the stack
-    place = source.place_of(code, frame.f_lasti)
-    found = source.load(code, frame.f_globals, place)
-    call = found[0].call_at(place) if found is not None else None
-    if found is None or call is None or found[0].enclosing_scope(call) is not found[1]:
+    found = source.expression_of(code, frame.f_lasti, frame.f_globals)
+    call = found[1] if found is not None else None
+    if isinstance(call, ast.Await):
+        call = call.value
+    if found is None or not isinstance(call, ast.Call):
         return False
     name = getattr(call.func, "attr", getattr(call.func, "id", None))
-    view = analysis.Analysis(found[0], found[1], frame.f_globals, _closure_of(frame))
+    scope = found[0].enclosing_scope(call)
+    view = analysis.Analysis(found[0], scope, frame.f_globals, _closure_of(frame))
     return name == callee_name and view.call_is_direct(call)
+
+
+_AWAITING = ("SEND", "YIELD_VALUE", "RESUME", "JUMP_BACKWARD_NO_INTERRUPT")
+"""Instructions that a coroutine may stand at while it awaits another one."""
 
 
 def _closure_of(frame: types.FrameType) -> dict[str, object]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt.capture import explain, frames
+from ckpt.capture.arrays import parts_by_name
 from ckpt.capture.graph import Graph
 from ckpt.capture.held import Path, first_by_value, is_spent, kept_by_walking, resolve, text_of
 from ckpt.capture.operands import led_to, on_the_stack
@@ -27,6 +28,8 @@ class Captured:
     buffers: list[Any]
     captured: dict[str, int]
     remade: list[str]
+    parts: dict[str, int] = field(default_factory=dict)
+    """Variables that are one buffer, counted from 1."""
 
 
 @dataclass(slots=True)
@@ -61,6 +64,8 @@ class StateCapture:
         scene = self._scene(chain, extras, held)
         try:
             return self._capture(scene, extras)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a class raises when pickled becomes a named refusal
             failure = error
         if self._switch_to_in_place(scene):
@@ -142,6 +147,7 @@ class StateCapture:
 
     def _capture(self, scene: Scene, extras: Extras) -> Captured:
         captured: dict[str, int] = {}
+        named: dict[str, Any] = {}
         remade: list[str] = []
         saved_frames = []
         for frame, variables in zip(scene.frames, scene.locals, strict=True):
@@ -152,6 +158,7 @@ class StateCapture:
                 if self._is_remade(name, value, scene):
                     remade.append(f"{function}.{name}")
                     continue
+                named[f"{function}.{name}"] = value
                 captured[f"{function}.{name}"] = int(value.nbytes) if hasattr(type(value), "nbytes") else -1
                 if (frame.f_code, name) in self._in_place:
                     in_place[name] = value.state_dict()
@@ -179,7 +186,7 @@ class StateCapture:
             if scene.used_globals == used:
                 for number, value in scene.torn[:1]:
                     raise _torn_by_expression(value, _place(scene.frames[number]))
-                return Captured(skeleton, buffers, captured, remade)
+                return Captured(skeleton, buffers, captured, remade, parts_by_name(named, buffers))
 
     def _visible_types(self) -> list[str]:
         return [type(value).__qualname__ for value, _ in self._visible.objects]
@@ -199,6 +206,8 @@ class StateCapture:
     def _fails(self, value: Any, scene: Scene) -> bool:
         try:
             self._graph.dump(value, scene)
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001 - whatever a class raises when pickled
             return True
         return False
@@ -313,11 +322,12 @@ def _variable_names(frame: types.FrameType) -> list[str]:
 
 
 def _generators_of(frame: types.FrameType, scene: Scene) -> set[int]:
-    """Ids of generator objects in variables that run in ``frame``."""
+    """Ids of generators and coroutines in variables that run in ``frame``."""
     found = set()
     for variables in scene.locals:
         for value in variables.values():
-            if isinstance(value, types.GeneratorType) and value.gi_frame is frame:
+            own = getattr(value, "gi_frame" if isinstance(value, types.GeneratorType) else "cr_frame", None)
+            if isinstance(value, types.GeneratorType | types.CoroutineType) and own is frame:
                 found.add(id(value))
     return found
 

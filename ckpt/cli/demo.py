@@ -247,7 +247,7 @@ def _verdict(out: Console, stage: Stage, reference: Try, again: Try, info: RunIn
         for name, each in (("plain", reference), ("killed and resumed", last), ("recorded", again)):
             out.print(plain(f"  {name}: {each.result}"))
     for fact in facts:
-        out.print(plain(f"  {fact}"))
+        out.print(plain(f"  {fact}"), soft_wrap=True)
     return equal
 
 

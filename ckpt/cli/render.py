@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt.events import span_text
-from ckpt.store import Attempt, Checkpoint, Entry, Finding, Repair, RunInfo, RunSummary
+from ckpt.store import Attempt, Checkpoint, DeadLetter, Diff, Entry, Finding, Repair, RunInfo, RunSummary
+from ckpt.store.info import operations_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -231,6 +232,8 @@ def _print_state(console: Console, checkpoint: Checkpoint) -> None:
     made = table([("variable", "fold"), ("size", "right")], f"State in checkpoint {checkpoint.number}")
     for name, nbytes in sorted(checkpoint.captured.items(), key=lambda item: (-item[1], item[0])):
         made.add_row(plain(name), plain(size_text(nbytes) if nbytes >= 0 else "-"))
+    for name, (kind, entries) in sorted(checkpoint.logged.items()):
+        made.add_row(plain(f"{name} ({kind}, logged)"), plain(f"{entries} entries"))
     for name in sorted(checkpoint.remade):
         made.add_row(plain(name), plain("made again", "dim"))
     console.print(made)
@@ -264,16 +267,27 @@ def repair_lines(done: Repair) -> Iterator[str]:
         yield f"{done.address} would be repaired{needs}; it would go on at {done.resumes}"
 
 
+def letter_lines(letters: Sequence[DeadLetter], now: float) -> Iterator[str]:
+    """One line for each failed item."""
+    for one in letters:
+        tries = f"{one.attempts} attempt{'s' * (one.attempts != 1)}"
+        yield f"{one.item[:12]}  {one.step}  {one.text}  {one.error} ({tries}, {moment_text(one.when, now)})"
+
+
 def entry_text(entry: Entry) -> str:
     """One record of a log, in a line."""
     head = entry.head
     if entry.kind == "fence":
         says = f"attempt {entry.attempt} on {head.get('host', '?')} pid {head.get('pid', '?')}"
+    elif entry.kind == "operation" and "logged" in head:
+        position = "" if "path" not in head else f" up to {head.get('where') or 'start'}"
+        says = f"{operations_text(head)}{position}, {size_text(entry.nbytes)}"
     elif entry.kind == "operation":
         seconds = head.get("seconds")
         took = f" in {span_text(seconds)}" if isinstance(seconds, int | float) else ""
         outcome = "" if head.get("outcome") == "ok" else f" {head.get('outcome', '?')}"
-        says = f"{head.get('step', '?')}{outcome}{took} at {head.get('where') or 'start'}, {size_text(entry.nbytes)}"
+        count = f", {head['items']} items" if "items" in head else ""
+        says = f"{head.get('step', '?')}{count}{outcome}{took} at {head.get('where') or 'start'}, {size_text(entry.nbytes)}"
     elif entry.kind == "checkpoint":
         says = f"number {head.get('number', '?')} ({head.get('reason', '?')}), state {size_text(head.get('nbytes', 0))}"
         says += f", stood still {span_text(head.get('stall_s', 0.0))}"
@@ -282,3 +296,14 @@ def entry_text(entry: Entry) -> str:
     else:
         says = "earlier segments end here"
     return f"{entry.lsn:>10}  {entry.kind:<10}  {says}"
+
+
+def diff_lines(diff: Diff) -> list[str]:
+    """What differs between two checkpoints, a line each."""
+    same = f"{size_text(diff.shared_nbytes)} in common, {size_text(diff.only_a_nbytes)} only in the first"
+    lines = [f"{diff.a}  {diff.position_a}", f"{diff.b}  {diff.position_b}"]
+    wide = max((len(entry.name) for entry in diff.entries), default=0)
+    for entry in diff.entries:
+        sizes = " -> ".join("-" if size is None else "" if size < 0 else size_text(size) for size in (entry.a, entry.b))
+        lines.append(f"  {entry.name:<{wide}}  {entry.change:<8}  {sizes.strip(' ->') and sizes}".rstrip())
+    return [*lines, f"{same}, {size_text(diff.only_b_nbytes)} only in the second"]

@@ -19,6 +19,8 @@ from ckpt.cli.common import (
     store_options,
 )
 from ckpt.cli.render import print_findings, repair_lines, size_text
+from ckpt.errors import OptionError, RunBusyError
+from ckpt.settings import parse_duration
 from ckpt.store import Store
 
 
@@ -76,16 +78,60 @@ def repair(
 
 @click.command()
 @address_argument
+@click.option("--failed", is_flag=True, required=True, help="The items of maps that failed (see `ckpt failed`).")
+@json_option
+@store_options
+@clean_errors
+def retry(store: Store, address: str, failed: bool, as_json: bool) -> None:
+    """Mark failed items, so that the next run of the job executes them again, and only them. A live run is refused.
+
+    A finished run is reopened: start the job again as before, and it goes on from its newest checkpoint.
+    """
+    done = store.retry(address)
+    if as_json:
+        print_json(done)
+    elif not done.items:
+        click.echo(f"{done.address} has no failed items")
+    else:
+        again = "; it was finished and is open again" if done.reopened else ""
+        click.echo(f"{done.items} item{'s' * (done.items != 1)} of {done.address} will be executed again{again}: start the job")
+
+
+@click.command()
+@click.argument("address", required=False, shell_complete=complete_address)
+@click.option("--older-than", metavar="DURATION", help="Remove all runs of which nothing was heard for so long (30d).")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @store_options
 @clean_errors
-def rm(store: Store, address: str, yes: bool) -> None:
-    """Remove a run for good: log, checkpoints and recorded result. A live run is refused."""
-    whole = store.find(address)
+def rm(store: Store, address: str | None, older_than: str | None, yes: bool) -> None:
+    """Remove a run for good: log, checkpoints and recorded result. A live run is refused.
+
+    With --older-than all runs that are that old, finished or not; live and unreadable ones stay.
+    """
+    if (address is None) == (older_than is None):
+        raise OptionError("give either an address or --older-than", where="ckpt rm", fix="see ckpt rm --help")
+    if older_than is not None:
+        old = [run.address for run in store.old(parse_duration(older_than))]
+    else:
+        assert address is not None
+        old = [store.find(address)]
+    if not old:
+        click.echo(f"no run is older than {older_than}")
+        return
     if not yes:
-        click.confirm(f"remove {whole} for good?", abort=True)
-    store.remove(whole)
-    click.echo(f"removed {whole}")
+        what = old[0] if len(old) == 1 else f"these {len(old)} runs:\n  " + "\n  ".join(old) + "\n"
+        click.confirm(f"remove {what} for good?", abort=True)
+    busy = 0
+    for whole in old:
+        try:
+            store.remove(whole)
+            click.echo(f"removed {whole}")
+        except RunBusyError:
+            if older_than is None:
+                raise
+            busy += 1
+            click.echo(f"ckpt: {whole} has been started again, and stays", err=True)
+    sys.exit(PROBLEM if busy else 0)
 
 
 @click.command()

@@ -106,6 +106,8 @@ def to_bytes(value: object) -> bytes:
     """One value by itself. UncapturableError if it cannot be pickled, not even by cloudpickle."""
     try:
         return pickle.dumps(value, protocol=5)
+    except MemoryError:
+        raise
     except Exception as first:  # noqa: BLE001 - whatever a class raises here becomes a named refusal
         import cloudpickle
 
@@ -115,6 +117,16 @@ def to_bytes(value: object) -> bytes:
             raise UncapturableError(
                 f"a {type(value).__qualname__} cannot be saved ({type(first).__name__}: {first})"
             ) from error
+
+
+def to_portable_bytes(value: object) -> bytes:
+    """The same for another process, whose ``__main__`` is another one: what this program's script defines goes by value."""
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(value, protocol=5))
+    except Exception as error:
+        raise UncapturableError(f"a {type(value).__qualname__} cannot be sent ({type(error).__name__}: {error})") from error
 
 
 def from_bytes(data: Any) -> Any:

@@ -27,7 +27,8 @@ class PathNode:
     reaches it: smaller where entries of the same loop under a ``while`` were collapsed. Entries that the path does not
     list are simply run again. ``forgot``: results of its steps are gone, so its parent has to be kept at its next end. ``state`` is the number of the snapshot in the checkpoint's sections or None;
     ``base_item`` and ``item`` are marks (digest hex, short text, place) of the last item consumed
-    before the base, and (the same and its key's digest) of the item in progress, or None.
+    before the base, and (the same and its key's digest) of the item in progress, or None. ``logged``: how many operations of
+    logged objects came before the base; None where the run had no such object.
     """
 
     site: str
@@ -45,6 +46,7 @@ class PathNode:
     rerun_s: float = 0.0
     forgot: bool = False
     kind: str = "loop"
+    logged: int | None = None
     children: list[PathNode] = field(default_factory=list)
 
     def text(self) -> str:
@@ -67,6 +69,8 @@ def path_to_json(nodes: list[PathNode], depth: int = 0) -> list[dict[str, Any]]:
     for node in nodes:
         head = {name: getattr(node, name) for name in _FIELDS}
         out.append({**head, "depth": depth, "rerun_s": round(node.rerun_s, 4), "forgot": node.forgot})
+        if node.logged is not None:
+            out[-1]["logged"] = node.logged
         out += path_to_json(node.children, depth + 1)
     return out
 
@@ -77,6 +81,7 @@ def path_from_json(items: list[dict[str, Any]]) -> list[PathNode]:
     stack: list[PathNode] = []
     for item in items:
         node = PathNode(**{name: item[name] for name in _FIELDS}, rerun_s=item["rerun_s"], forgot=item["forgot"])
+        node.logged = item.get("logged")
         depth = item["depth"]
         if not 0 <= depth <= len(stack):
             raise ValueError(f"depth {depth} below {len(stack)}")

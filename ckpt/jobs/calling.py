@@ -13,8 +13,10 @@ from ckpt.capture.visible import Visible
 from ckpt.errors import IdentityError
 from ckpt.format.names import RunNames, is_run_id
 from ckpt.jobs.job import default_name
-from ckpt.session.attempt import Attempt, Finished, Plan, open_attempt
+from ckpt.session import current
+from ckpt.session.attempt import Attempt, Finished, open_attempt
 from ckpt.session.items import short_text
+from ckpt.session.plan import Plan
 from ckpt.settings import Environment, Options
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -78,8 +80,39 @@ def _has_variadic(function: Callable[..., Any]) -> bool:
 def call(function: Callable[..., Any], options: Options, environment: Environment, arguments: Arguments) -> Any:
     """Run, resume, or return the recorded result."""
     bound = _bind(function, arguments)
+    plan = _plan(function, options, environment, bound)
+    current.refuse_second(plan.names.address)
+    opened = open_attempt(plan)
+    if isinstance(opened, Finished):
+        return _result(opened, _outside(function, bound))
+    return _attempt(opened, function, arguments, _outside(function, bound))
+
+
+async def call_async(
+    function: Callable[..., Any], options: Options, environment: Environment, arguments: Arguments
+) -> Any:
+    """The same for a coroutine function. The run is opened in a thread: that may have to wait for another attempt."""
+    from ckpt.session import coroutines
+
+    bound = _bind(function, arguments)
+    plan = _plan(function, options, environment, bound)
+    with current.alone(plan.names.address):
+        opened = await coroutines.opened(plan)
+        if isinstance(opened, Finished):
+            return _result(opened, _outside(function, bound))
+        with opened.running() as run:
+            for name, value in _outside(function, bound):
+                run.add_visible(name, value)
+            run.begin()
+            result = await coroutines.call(run, function, *arguments)
+            if run.alive:
+                run.finish(result)
+            return result
+
+
+def _plan(function: Callable[..., Any], options: Options, environment: Environment, bound: dict[str, Any]) -> Plan:
     run_id, argument_digests = _identify(function, options, bound)
-    plan = Plan(
+    return Plan(
         names=RunNames(options.name or default_name(function), run_id),
         options=options,
         environment=environment,
@@ -88,13 +121,13 @@ def call(function: Callable[..., Any], options: Options, environment: Environmen
         argument_digests=argument_digests,
         captures_locals=True,
     )
-    opened = open_attempt(plan)
-    if isinstance(opened, Finished):
-        visible = Visible()
-        for name, value in _outside(function, bound):
-            visible.add(value, name)
-        return opened.result(visible)
-    return _attempt(opened, function, arguments, _outside(function, bound))
+
+
+def _result(finished: Finished, outside: list[tuple[str, Any]]) -> Any:
+    visible = Visible()
+    for name, value in outside:
+        visible.add(value, name)
+    return finished.result(visible)
 
 
 def _outside(function: Callable[..., Any], bound: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -112,6 +145,10 @@ def _attempt(
     attempt: Attempt, function: Callable[..., Any], arguments: Arguments, outside: list[tuple[str, Any]]
 ) -> Any:
     with attempt.running() as run:
+        if attempt.is_named_by_arguments and run.attempt == 1:
+            from ckpt.jobs.unfinished import say_unfinished  # only where a run is new
+
+            say_unfinished(attempt.root, attempt.plan.names, attempt.plan.arguments)
         for name, value in outside:
             run.add_visible(name, value)
         run.begin()

@@ -6,12 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
 
-from ckpt import triggers
+from ckpt import trial, triggers
 from ckpt.errors import UnsupportedCodeError
+from ckpt.jobs.marking import mark_async
 from ckpt.session import current
-from ckpt.settings import Environment, Options, check_names
+from ckpt.settings import Environment, Options, check_names, is_coroutine_function
 
-_OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress"}
+_OPTIONS = {"name", "store", "every", "keep", "key", "on_code_change", "recreate", "sync", "progress",
+            "mtbf", "memory_limit", "validate"}  # fmt: skip
 _CALL_OPTIONS = {"run_id", "store", "every", "keep", "fresh", "wait", "expect_at_least"}
 
 P = ParamSpec("P")
@@ -19,11 +21,16 @@ R = TypeVar("R")
 
 
 class Job(Generic[P, R]):
-    """A decorated function. Calling it runs it, resumes it, or returns its recorded result."""
+    """A decorated function. Calling it runs it, resumes it, or returns its recorded result.
+
+    Calling an ``async def`` gives a coroutine that does this when it is awaited.
+    """
 
     def __init__(self, function: Callable[P, R], options: Options) -> None:
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
+        if is_coroutine_function(function):
+            mark_async(self)
         self._options = options
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -32,10 +39,12 @@ class Job(Generic[P, R]):
         if environment.disabled or current.run_of_thread() is not None or current.in_step() is not None:
             return self.__wrapped__(*args, **kwargs)
         options = environment.apply(self._options)
+        trial.watch(environment.trial)
         # A mistake is found before anything is taken over; one of the program's was found at its decoration.
         triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
-        from ckpt.jobs.calling import call
+        from ckpt.jobs import calling
 
+        call: Any = calling.call_async if is_coroutine_function(self.__wrapped__) else calling.call
         result: R = call(self.__wrapped__, options, environment, (args, kwargs))
         return result
 
@@ -125,18 +134,24 @@ def job(
     recreate: tuple[str, ...] = (),
     sync: str = "always",
     progress: bool | None = None,
+    mtbf: str | float | None = None,
+    memory_limit: str | int | None = None,
+    validate: bool = False,
 ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
 
 
 def job(function: Any = None, /, **options: Any) -> Any:
-    """Make a function resumable: killed at any moment and called again, it goes on where it was.
+    """Make a function (``def`` or ``async def``) resumable: killed at any moment and called again, it goes on where it was.
 
     ``name``: default module and qualified name. ``store``: a path, URL or ``ckpt.Store`` (default CKPT_STORE, or
     ``.ckpt``). ``every``: when to take checkpoints (default CKPT_EVERY, or ``"1%"``): ``"1%"`` of the time at most,
-    ``"30s"``, ``"1000it"`` or triggers joined with ``|``. ``keep``: how many checkpoints stay. ``key``: the run's id, or
+    ``"30s"``, ``"1000it"``, triggers joined with ``|``, or ``"auto"``: the interval that loses least with a failure every
+    ``mtbf`` ("6h", default a day). ``keep``: how many checkpoints stay. ``key``: the run's id, or
     a function of the arguments that gives something to digest, for arguments without a stable digest; under a text they
     have to stay the same. ``on_code_change``: "resume", "warn", "fail" or "fresh". ``recreate``: variables that the code makes again by itself (clients, connections). ``sync``: "always", or
-    "interval:1s" to let recorded steps be volatile for that long.
+    "interval:1s" to let recorded steps be volatile for that long. ``memory_limit`` ("2GiB"): what copies of the state may
+    take; a larger state is stored while the job waits. ``validate=True``: each snapshot is read back and compared before
+    a checkpoint names it, which takes as much memory again as the state.
 
     Raises UnsupportedCodeError at once for code that cannot be resumed exactly, with the line and the fix.
     """
@@ -156,11 +171,11 @@ def _decorate(function: Any, options: Options) -> Job[Any, Any]:
         raise UnsupportedCodeError(
             f"@ckpt.job got a {type(function).__name__}", fix="put it directly on a def, below other decorators"
         )
-    if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+    if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise UnsupportedCodeError(
-            f"job {function.__qualname__} is a generator or coroutine function",
+            f"job {function.__qualname__} is a generator function",
             where=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
-            fix="make it a plain function that returns its result",
+            fix="make it a function (def or async def) that returns its result",
         )
     from ckpt.capture import sites
 

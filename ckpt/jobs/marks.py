@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ckpt.errors import OptionError
+from ckpt.jobs.marking import mark_async
 from ckpt.session import current
-from ckpt.settings import check_step_options
+from ckpt.settings import check_step_options, is_coroutine_function
 
 if TYPE_CHECKING:
     from ckpt.session.operations import StepSpec
@@ -19,13 +20,28 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@overload
 def loop(
     iterable: Iterable[T],
     name: str | None = None,
     key: Callable[[T], object] | None = None,
     progress: bool | None = None,
-) -> Iterable[T]:
+) -> Iterable[T]: ...
+
+
+@overload
+def loop(
+    iterable: AsyncIterable[T],
+    name: str | None = None,
+    key: Callable[[T], object] | None = None,
+    progress: bool | None = None,
+) -> AsyncIterable[T]: ...
+
+
+def loop(iterable: Any, name: str | None = None, key: Any = None, progress: bool | None = None) -> Any:
     """Mark a loop: its iterations are safe points, and a resumed job goes on in its middle.
+
+    An asynchronous iterable is iterated by ``async for``, any other one by ``for``, in an async job, too.
 
     ``name`` identifies the loop (default: its place in the function); ``key(item)`` identifies items, so that inserted,
     removed and reordered items are handled right; ``progress=True`` shows a bar on a terminal. Outside a job, in a
@@ -77,7 +93,8 @@ def step(
 def step(function: Any = None, **options: Any) -> Any:
     """``function`` as a step: its result is durable in the log when it returns, and is not computed again on a resume.
 
-    ``step(fn)(*args)``, or a decorator. ``key``: a value, or a function of the arguments, that identifies the call where
+    ``step(fn)(*args)``, or a decorator; ``await step(fn)(*args)`` for an async function, where other tasks go on while the
+    record is made durable. ``key``: a value, or a function of the arguments, that identifies the call where
     the arguments have no stable digest; ``name`` stands for the function's own. ``retries`` more tries after an
     exception of ``retry_on``, after ``backoff`` seconds, doubling, with jitter; ``record_errors=True`` records an
     exception that remains. Results are recorded at most once and steps executed at least once: for effects outside
@@ -103,6 +120,8 @@ def step(function: Any = None, **options: Any) -> Any:
         return run.operations.call(specs[0], args, kwargs)
 
     recorded.__ckpt_marker__ = "step"  # type: ignore[attr-defined]
+    if is_coroutine_function(function):
+        mark_async(recorded)
     return recorded
 
 
@@ -111,12 +130,12 @@ def operation_key() -> str:
 
     32 hexadecimal digits. OptionError outside a step; in a step that runs plain (no job) a key that never repeats.
     """
-    identity, run = current.in_step(), current.run_of_process()
-    if identity is None or run is None:
+    identity, address = current.in_step(), current.address_of_operation()
+    if identity is None or address is None:
         raise OptionError("operation_key() is called outside a step", fix="call it in a function that runs as ckpt.step")
     from ckpt.session.operations import operation_key as key_of
 
-    return key_of(run.address, identity)
+    return key_of(address, identity)
 
 
 def current_run() -> Run | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from ckpt import triggers
+from ckpt import trial, triggers
 from ckpt.errors import OptionError
 from ckpt.session import current
-from ckpt.settings import Environment, Options
+from ckpt.settings import Environment, Options, check_names
 
 if TYPE_CHECKING:
     from ckpt.jobs.plain import PlainRun
@@ -35,10 +35,13 @@ class OpenRun:
             from ckpt.jobs.plain import PlainRun
 
             return PlainRun(self._name, self._options.run_id or "default")
+        current.refuse_second(f"{self._name}/{self._options.run_id or 'default'}")
         from ckpt.format.names import RunNames
-        from ckpt.session.attempt import Attempt, Plan, open_attempt
+        from ckpt.session.attempt import Attempt, open_attempt
+        from ckpt.session.plan import Plan
 
         options = environment.apply(self._options)
+        trial.watch(environment.trial)
         triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
         names = RunNames(self._name, options.run_id or "default")
         attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
@@ -65,23 +68,37 @@ def _running(attempt: Attempt) -> Iterator[Run]:
             run.finish_block()
 
 
+class Durability(TypedDict, total=False):
+    """What of a run is durable when: see ``ckpt.open``."""
+
+    sync: str
+    expect_at_least: str | None
+    mtbf: str | float | None
+    memory_limit: str | int | None
+    validate: bool
+
+
 def open_run(
     name: str,
     run_id: str | None = None,
     store: Any = None,
     every: Any = None,
     keep: int = 2,
-    expect_at_least: str | None = None,
+    **durability: Unpack[Durability],
 ) -> OpenRun:
-    """A named run around a ``with`` block: state that is asked for (``run.state``), marked loops, steps, checkpoints.
+    """A named run around a ``with`` block: state that is asked for (``run.state``, and logged objects: ``run.dict``,
+    ``run.list``, ``run.counter``, ``run.logged``), marked loops, steps, checkpoints.
 
     ``run_id`` tells several runs of the same name apart (default ``"default"``). The block's local variables are not
-    captured: what has to come back lives in ``run.state(...)``. ``expect_at_least``: a ``run.log_position`` that was seen
-    before; RolledBackError if the log now ends earlier. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
+    captured: what has to come back lives in ``run.state(...)`` or in logged objects. ``sync="interval:1s"``: steps, and
+    iterations that changed logged objects, may be lost for that long; ``"always"`` (the default): they are durable when the
+    next item is handed out. ``expect_at_least``: a ``run.log_position`` that was seen
+    before; RolledBackError if the log now ends earlier. ``mtbf``, ``memory_limit``, ``validate``: as for ``ckpt.job``. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
     if every is not None:
         triggers.parse(every)  # a mistake is found here, before anything is opened
-    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, expect_at_least=expect_at_least))
+    check_names(durability, Durability.__optional_keys__, "ckpt.open")
+    return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, **durability))
 
 
 open_run.__ckpt_marker__ = "run"  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ckpt.session.namespace import Namespace
+from ckpt.session.objects import Objects
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ class PlainRun:
 
     def __init__(self, name: str, run_id: str) -> None:
         self.id = run_id
+        self.dict, self.list, self.counter, self.logged = Objects(None).doors
         self.address = f"{name}/{run_id}"
 
     def state(self, **initial: Any) -> Namespace:

@@ -29,6 +29,11 @@ BUFFER_LIMIT = 1 << 20
 """Bytes of records that nobody waits for that are kept before they are written and synced."""
 
 
+GATHER_SHARE = 0.25
+"""How long a commit waits for the threads that shared the last one, as a part of what that took: it costs each of them
+this much more latency at most, and saves whole syncs."""
+
+
 class LogWriter:
     """Appends to the log of one run, as the attempt ``epoch``. Thread-safe. Made by ``take_over``."""
 
@@ -37,6 +42,11 @@ class LogWriter:
         self._appendable = isinstance(tail.place.storage, AppendableStorage)
         self._io = threading.Lock()  # held while writing; taken before _lock
         self._lock = threading.Lock()  # guards what is below
+        self._queued = threading.Condition(self._lock)  # a record that somebody waits for was queued
+        self._settled = threading.Condition(threading.Lock())  # a commit for others is over; guards _leading
+        self._leading = False
+        self._waiters = self._expected = 0
+        self._commit_s = 0.0
         self._pending: list[Entry] = []
         self._pending_bytes = 0
         self._position = self._acknowledged = position
@@ -95,9 +105,18 @@ class LogWriter:
             self._next_lsn += 1
             self._pending.append(entry)
             self._pending_bytes += len(payload) + FRAME_OVERHEAD
+            if durable:
+                self._waiters += 1
+                self._queued.notify()
         if durable:
             self._settle(entry)
         return entry.lsn
+
+    def check_current(self) -> None:
+        """FencedError if a later attempt has begun; StorageError if that cannot be seen."""
+        with self._io:
+            self._raise_if_dead()
+            self._tail.check_current()
 
     @contextlib.contextmanager
     def unless_overtaken(self) -> Iterator[None]:
@@ -187,17 +206,40 @@ class LogWriter:
         self._swept_to = floor
 
     def _settle(self, entry: Entry) -> None:
-        """Wait until ``entry`` is acknowledged. Whoever gets the lock first commits for all who have queued by then."""
-        with self._io:
-            if not entry.settled:
-                self._commit()
+        """Wait until ``entry`` is acknowledged. One of those who wait commits for all who have queued by then."""
+        with self._settled:
+            while self._leading and not entry.settled:
+                self._settled.wait()
+            leads = not entry.settled
+            self._leading = self._leading or leads
+        if leads:
+            try:
+                self._gather()
+                with self._io:
+                    if not entry.settled:
+                        self._commit()
+            finally:
+                with self._settled:
+                    self._leading = False
+                    self._settled.notify_all()
         if entry.error is not None:
             raise entry.error.with_traceback(None)
+
+    def _gather(self) -> None:
+        """Give as many threads as shared the last commit the time to queue, a part of what that took at most.
+
+        Those whose records it settled are on their way with the next ones: without this every second commit would be for
+        one record. One thread alone never waits.
+        """
+        with self._lock:
+            if self._waiters < self._expected:
+                self._queued.wait_for(lambda: self._waiters >= self._expected, GATHER_SHARE * self._commit_s)
 
     def _commit(self, *, rotate: bool = False) -> None:
         """Write and acknowledge all that is queued; ``rotate``: in a new segment. Holds ``_io``."""
         self._raise_if_dead()
         tail, batch = self._tail, None
+        began = tail.place.clock.monotonic()
         try:
             tail.settle_opening()
             batch, opening = self._take(rotate)
@@ -213,11 +255,15 @@ class LogWriter:
         for entry in batch:
             entry.settled = True
             self._acknowledged = entry.lsn
+        if batch:
+            self._commit_s = tail.place.clock.monotonic() - began
+            self._expected = sum(entry.durable for entry in batch)
 
     def _take(self, rotate: bool) -> tuple[list[Entry], bool]:
         """(all that is queued, whether it opens a new segment). From here on LSNs belong to what comes after it."""
         with self._lock:
             batch, self._pending, self._pending_bytes = self._pending, [], 0
+            self._waiters = 0
             opening = rotate or (bool(batch) and not self._tail.can_append)
             if opening:
                 # An appendable segment goes on behind its SEAL; elsewhere the next batch gets a segment of its own.

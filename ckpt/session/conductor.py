@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ckpt.checkpointer import Kept
+from ckpt.errors import CkptError
+from ckpt.format.path import PathNode
 from ckpt.session.node import Node
 
 
@@ -21,11 +24,11 @@ class Conductor(Protocol):
     def discard(self, kept: Kept) -> None:
         """``kept`` is named by no node any more."""
 
-    def namespaces_to_save(self) -> list[Any]:
-        """Contents of the ``run.state`` namespaces, for the state."""
+    def values_to_save(self) -> dict[str, Any]:
+        """What every state holds besides variables: ``run.state`` namespaces, lengths of output files."""
 
-    def restore_namespaces(self, contents: list[Any]) -> None:
-        """Put them back."""
+    def restored(self, node: Node, saved: PathNode, extras: Mapping[str, Any]) -> None:
+        """The state at ``node`` is back: what ``values_to_save`` gave, and logged objects, follow."""
 
     def parts_of(self, state: int) -> list[Any]:
         """The verified parts of snapshot ``state`` of the checkpoint that is being resumed."""
@@ -44,6 +47,9 @@ class Conductor(Protocol):
 
     def count(self, node: Node) -> None:
         """``node`` has passed iterations that may have to be counted."""
+
+    def short_of_memory(self, error: CkptError) -> None:
+        """A state could not be copied, and the run goes on without."""
 
     def postpone(self, error: Exception) -> None:
         """Raise ``error`` at the next safe point that can raise."""

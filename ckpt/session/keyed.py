@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from ckpt import digests
 from ckpt.codecs.pickling import OutOfBand
 from ckpt.errors import InputChangedError, UncapturableError
+from ckpt.session.asources import is_asynchronous, refuse_by_key
 from ckpt.session.items import ATOMS, is_immutable, short_text
 from ckpt.session.sources import VIEWS, travels
 
@@ -37,6 +38,7 @@ class KeyedItems:
         ``iterable``; ``in_place``: it is the same object after a resume."""
         self.iterable = iterable
         self._key = key
+        refuse_by_key(iterable, where, private=private)
         self._where = where
         self._passed = passed
         self.done = bytearray()
@@ -93,11 +95,15 @@ class KeyedItems:
         self._known.add(digest)
         self.done += digest
 
-    def remaining(self, first: bytes | None) -> Iterator[tuple[bytes, Any]]:
-        """(key digest, item) of everything not done; the item with key ``first`` before all others.
+    def remaining(self, first: bytes | None) -> Any:
+        """(key digest, item) of everything not done; the item with key ``first`` before all others: an iterator, or an
+        async one where the input is.
 
         InputChangedError if two items have the same key.
         """
+        return self._remaining_async(first) if is_asynchronous(self.iterable) else self._remaining(first)
+
+    def _remaining(self, first: bytes | None) -> Iterator[tuple[bytes, Any]]:
         passed: list[tuple[bytes, Any]] = []
         iterator = iter(self.iterable)
         given: set[bytes] = set()
@@ -118,6 +124,40 @@ class KeyedItems:
                 yield digest, item
             else:
                 self._passed()
+
+    async def _remaining_async(self, first: bytes | None) -> AsyncIterator[tuple[bytes, Any]]:
+        passed: list[tuple[bytes, Any]] = []
+        iterator = aiter(self.iterable)
+        given: set[bytes] = set()
+        if first is not None:
+            async for item in iterator:
+                digest = self._fresh(item, given)
+                if digest == first:
+                    yield digest, item
+                    break
+                if digest not in self._known:
+                    passed.append((digest, item))
+                else:
+                    self._passed()
+        for one in passed:
+            yield one
+        async for item in iterator:
+            digest = self._fresh(item, given)
+            if digest not in self._known:
+                yield digest, item
+            else:
+                self._passed()
+
+    async def use_up(self, count: int | None) -> None:
+        """Take ``count`` items (None: all) from an async iterator that was made again for a loop that is over."""
+        iterator = aiter(self.iterable)
+        while count is None or count > 0:
+            try:
+                await anext(iterator)
+            except StopAsyncIteration:
+                return
+            count = None if count is None else count - 1
+            self._passed()
 
     def _fresh(self, item: Any, given: set[bytes]) -> bytes:
         digest = self.digest(item)

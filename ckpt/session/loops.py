@@ -1,4 +1,4 @@
-"""The marked loop itself: the generator that a ``for`` statement pulls.
+"""The marked loop itself: the generator that a ``for`` statement pulls (``async for``: ``aloops``).
 
 Its fast lane is a few bytecodes per item: hand the item out, count, look whether anybody wants attention.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ckpt.capture.sites import LoopSite
+from ckpt.session.aloops import AsyncLoop
+from ckpt.session.asources import is_asynchronous
 from ckpt.session.conductor import Input
+from ckpt.session.refusals import wrong_statement
 
 if TYPE_CHECKING:
     from ckpt.session.run import Run
@@ -56,7 +59,18 @@ class MarkedLoop:
     def __iter__(self) -> Iterator[Any]:
         if not self._run.alive:
             return iter(self._iterable)
+        if is_asynchronous(self._iterable):
+            raise wrong_statement(self._iterable, "async for")
         return self._keyed() if self._key is not None else self._indexed()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        if not self._run.alive:
+            iterator: AsyncIterator[Any] = aiter(self._iterable)
+            return iterator
+        if not hasattr(type(self._iterable), "__aiter__"):
+            raise wrong_statement(self._iterable, "for")
+        given = Input(self._iterable, self._key, self._private)
+        return AsyncLoop(self._run, self._site, self._name, given, self._progress)
 
     def _indexed(self) -> Iterator[Any]:
         run = self._run

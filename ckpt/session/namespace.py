@@ -47,6 +47,26 @@ def save(namespace: Namespace, given: frozenset[str]) -> dict[str, Any]:
     }
 
 
+class Namespaces:
+    """The namespaces of one run, in the order in which the program asked for them."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[Namespace, frozenset[str]]] = []
+
+    def add(self, made: Namespace, contents: list[Any]) -> None:
+        """``contents``: what is known already of the namespaces of this run, in their order."""
+        self._all.append((made, frozenset(vars(made))))
+        if len(self._all) <= len(contents):
+            restore(made, contents[len(self._all) - 1])
+
+    def save(self) -> list[Any]:
+        return [save(one, given) for one, given in self._all]
+
+    def restore(self, contents: list[Any]) -> None:
+        for (made, _), saved in zip(self._all, contents, strict=False):
+            restore(made, saved)
+
+
 def restore(namespace: Namespace, saved: dict[str, Any]) -> None:
     """Set the values back. Names that are new to the program keep the values that it gave; deleted ones are gone again."""
     for name, value in saved.items():

@@ -14,6 +14,8 @@ from typing import Any
 from ckpt.capture.held import Path
 from ckpt.checkpointer import Kept
 from ckpt.format.path import PathNode
+from ckpt.protocols import Clock
+from ckpt.session.asources import AdvancedSource, is_asynchronous
 from ckpt.session.callee import Calls
 from ckpt.session.items import Mark, base_mark
 from ckpt.session.keyed import KeyedItems
@@ -33,7 +35,8 @@ class Node:
     between the previous loop and this one, ``open`` those recorded since the last inner loop, ``results`` those of
     earlier iterations since the base, ``fetched`` those of the input itself, which is consumed again on every resume.
     ``forgot``: results of steps in this loop were let go of, so that it cannot be
-    executed again from its entry. ``place`` is the chain of call positions that leads here from the parent.
+    executed again from its entry. ``logged`` operations of logged objects came before the base, where the random generators
+    were at ``drew`` (known only where a position alone can be recorded, see ``committing``). ``place`` is the chain of call positions that leads here from the parent.
     """
 
     site: str
@@ -66,6 +69,8 @@ class Node:
     forgot: bool = False
     merged_s: float = 0.0
     progress: Any = None
+    logged: int | None = None
+    drew: Any = None
 
     children: list[Node] = field(default_factory=list)
     results: Results = field(default_factory=dict)
@@ -74,7 +79,7 @@ class Node:
     plan: list[PathNode] | None = None
     plan_index: int = -1
     plan_item: Mark | None = None
-    again: Iterator[Any] | None = None
+    again: Any = None
     occurrences: dict[tuple[str, bytes], Calls] = field(default_factory=dict)
     gap: tuple[int, int] = (-1, -1)
 
@@ -164,7 +169,9 @@ class Node:
         """Iterables of this node and those below it that only the code makes again."""
         if self.source is not None and self.source.remade:
             yield self.source.iterable
-        elif self.keyed is not None and hasattr(type(self.keyed.iterable), "__next__"):
+        elif self.keyed is not None and (
+            hasattr(type(self.keyed.iterable), "__next__") or is_asynchronous(self.keyed.iterable)
+        ):
             yield self.keyed.iterable
         for child in self.children:
             yield from child.remade()
@@ -173,7 +180,7 @@ class Node:
     def fetching(self) -> int | None:
         """The number of the item that the input is being asked for just now."""
         source = self.source
-        return source.fetched if isinstance(source, ConsumedSource) and source.fetching else None
+        return source.fetched if isinstance(source, ConsumedSource | AdvancedSource) and source.fetching else None
 
     @property
     def iterable(self) -> Any:
@@ -188,7 +195,7 @@ class Node:
             return self.keyed.travelling()
         return self.source.saved() if self.source is not None and self.source.begins == "written" else None
 
-    def go_on_with(self, travelled: Any) -> Iterator[Any]:
+    def go_on_with(self, travelled: Any) -> Any:
         """What follows the item in progress, with the input that came back with an inner loop's state."""
         if self.keyed is not None:
             self.keyed.go_on_with(travelled)
@@ -241,6 +248,7 @@ def freeze(top: list[Node], states: list[Kept]) -> list[PathNode]:
                 rerun_s=node.rerun_s,
                 forgot=node.forgot,
                 kind=node.kind,
+                logged=node.logged,
                 children=freeze(node.children, states) if going_on else [],
             )
         )
@@ -253,3 +261,11 @@ def _progress_mark(node: Node) -> Mark | None:
         return [node.item_key.hex(), "", 0]
     mark = base_mark(None, 1, node.item)
     return None if mark is None else [*mark[:2], 0]
+
+
+def start_progress(node: Node, clock: Clock) -> None:
+    """Show a progress bar for the loop at ``node`` from here on."""
+    from ckpt.progress import Progress
+
+    node.progress = Progress(clock)
+    node.progress.start(node.label or "loop", node.source.length if node.source is not None else None, node.index)

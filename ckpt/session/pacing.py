@@ -35,6 +35,11 @@ class Pacing:
         """A checkpoint is wanted at the next safe point, whatever it costs."""
         self._asked = True
 
+    @property
+    def is_first(self) -> bool:
+        """Whether no checkpoint was taken yet at a loop of this run."""
+        return self._first
+
     def insists(self) -> bool:
         """Whether a checkpoint has to be taken at this very place, whatever it costs: the first, or one asked for."""
         return self._first or self._asked

@@ -1,13 +1,44 @@
-"""What only shows while loops run, and cannot be resumed exactly: refused, with the fix."""
+"""What only shows while loops run, and cannot be resumed exactly: refused, with the fix. Also ways back that went wrong."""
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt.errors import UnsupportedCodeError
+from ckpt.errors import OptionError, ReplayDivergedError, UnsupportedCodeError
+from ckpt.format.path import PathNode
+from ckpt.session import current
 from ckpt.session.node import Node
 from ckpt.session.sources import works_on
+
+_DIVERGED_FIX = "the code before the loop must take the same way: record what differs with ckpt.step(...), or fresh=True"
+
+
+def other_loop(saved: PathNode, node: Node, where: str) -> ReplayDivergedError:
+    """Where the loop ``saved`` was to be reached, the one at ``node`` was."""
+    return ReplayDivergedError(
+        f"the resume point lies in loop {saved.site} (for {saved.label}, line {saved.line}), "
+        f"but {node.site} (for {node.label}) was reached instead",
+        where=where,
+        fix=_DIVERGED_FIX,
+    )
+
+
+def not_reached(missed: PathNode, node: Node) -> ReplayDivergedError:
+    """The iteration of ``node`` in which ``missed`` was entered the first time went by without it."""
+    return ReplayDivergedError(
+        f"the resume point lies in loop {missed.site} (line {missed.line}), which iteration {node.plan_index} of "
+        f"{node.site} did not reach",
+        where=f"line {node.line}",
+        fix=_DIVERGED_FIX,
+    )
+
+
+def ended_early(missed: PathNode | None) -> ReplayDivergedError:
+    """The job returned on the way back, before it came to ``missed``."""
+    where = f" in loop {missed.site}" if missed is not None else ""
+    return ReplayDivergedError(f"the job ended before it reached its resume point{where}", fix=_DIVERGED_FIX)
 
 
 def left_open(inner: Node, outer: Node) -> UnsupportedCodeError:
@@ -29,3 +60,27 @@ def refuse_entangled(iterable: Any, variables: Mapping[str, Any], where: str) ->
             where=where,
             fix=f"loop over {name} itself, or over a list: ckpt.loop(list(...))",
         )
+
+
+def refuse_tasks(run: Any, chain: list[types.FrameType], recreate: tuple[str, ...]) -> None:
+    """Refuse tasks of the job that are at work at a safe point in ``chain``; see ``tasks``."""
+    if chain and current.running_loop() is not None:
+        from ckpt.session.tasks import refuse_pending  # loads asyncio, which is there already
+
+        refuse_pending(run, chain, recreate)
+
+
+def wrong_statement(iterable: Any, right: str) -> UnsupportedCodeError:
+    """A marked loop is used by ``for`` where only ``async for`` is right, or the other way round."""
+    return UnsupportedCodeError(
+        f"a {type(iterable).__qualname__} cannot be iterated by this statement", fix=f"{right} ... in ckpt.loop(...)"
+    )
+
+
+def refuse_elsewhere(run: Any) -> None:
+    """Refuse ``run.checkpoint()`` where it is not the job that calls it."""
+    if not run.alive:
+        raise OptionError(f"run {run.address} is over", fix="use it inside its job or with block")
+    if current.run_of_thread() is not run:
+        what = f"checkpoint() of run {run.address} is called in a step or in another thread than the job's"
+        raise OptionError(what, fix="call it in the job itself; run.request_checkpoint() may be called from anywhere")

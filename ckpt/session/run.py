@@ -6,34 +6,42 @@ durable). It never blocks the job except to copy the state, and where the caller
 
 from __future__ import annotations
 
+import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpt import events
 from ckpt.capture import frames, sites
 from ckpt.capture.graph import Graph
-from ckpt.capture.randomness import write_random_state
+from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.checkpointer import Kept, Request
-from ckpt.errors import OptionError, Preempted, StorageError
-from ckpt.format.path import END, without_loops
+from ckpt.checkpointer import Kept
+from ckpt.errors import CkptError, MemoryFullError, StorageError
+from ckpt.format.path import END, PathNode, without_loops
 from ckpt.format.records import Kind, lsn_text
-from ckpt.session import current, namespace
+from ckpt.outputs import Output, Settings
+from ckpt.session import current
+from ckpt.session.committing import Committing
+from ckpt.session.journal import WANTED, Journal
 from ckpt.session.loops import MarkedLoop
-from ckpt.session.namespace import Namespace
+from ckpt.session.mapping import Maps
+from ckpt.session.namespace import Namespace, Namespaces
 from ckpt.session.node import Node
-from ckpt.session.operations import Operations, make_spec
+from ckpt.session.objects import Objects, reduction_of
+from ckpt.session.operations import Operations
+from ckpt.session.outputs import reducer_of
 from ckpt.session.pacing import Pacing
-from ckpt.session.pulse import Position, led_to, reached
-from ckpt.session.saving import Saving
+from ckpt.session.pulse import reached
+from ckpt.session.refusals import refuse_elsewhere, refuse_tasks
+from ckpt.session.saving import Saving, memory_checked
 from ckpt.session.services import Services
+from ckpt.session.signs import Signs
 from ckpt.session.steps import Recorded
+from ckpt.session.stopping import Stopping
 from ckpt.session.track import Track
-
-PROGRESS_S = 0.2
 
 
 class Run:
@@ -47,19 +55,26 @@ class Run:
             Graph(self._visible, self._special), self._visible, services.options.recreate, services.remade_types
         )
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
-        self._captures_locals = captures_locals
-        self._namespaces: list[tuple[Namespace, frozenset[str]]] = []
+        self._captures_locals, self._alive, self.finished = captures_locals, True, services.over
+        self._namespaces = Namespaces()
+        self._journal = Journal(services, self, self.attention, eager=not captures_locals and not services.options.sync_interval_s)
+        self.dict, self.list, self.counter, self.logged = Objects(self._journal).doors
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
-        self._failure: Exception | None = None
-        self._stop: str | None = None
-        self._shows_progress = False
+        self.maps = Maps(self, services, self.track, self._recorded)
+        self.stopping = Stopping(self.attention)
         self._started_s = services.clock.monotonic()
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
-        self._alive = True
-        self.finished = services.over
+        self.outputs = services.outputs
         self._saving = Saving(
-            services, self._pacing, self._recorded, self.attention, postpone=self.postpone, beat=self._checkpointed
+            services, self._pacing, self._recorded, self.attention, postpone=self.postpone,
+            beat=lambda request: self._signs.checkpointed(request),
+        )  # fmt: skip
+        self._saving.journal = self._journal
+        self._signs = Signs(services, self.track, self.operations, self._saving)
+        sync_s = services.options.sync_interval_s
+        self._committing = Committing(
+            self._journal, self.track, self._saving, captures_locals=captures_locals, sync_s=sync_s
         )
 
     # -- what a user may ask --------------------------------------------------------------------------------
@@ -99,14 +114,17 @@ class Run:
         if self._captures_locals:
             self._visible.add(made, "state")
             return made
-        position = len(self._namespaces)
-        self._namespaces.append((made, frozenset(initial)))
-        resume = self._services.resume
+        self._committing.also_other_state()
+        resume, saved = self._services.resume, []
         if resume is not None and without_loops(resume.path):
-            saved = self._services.resumed_namespaces(self._capture.load_plain)
-            if position < len(saved):
-                namespace.restore(made, saved[position])
+            saved = self._services.resumed_values(self._capture.load_plain).get("namespaces", [])
+        self._namespaces.add(made, saved)
         return made
+
+    def open_output(self, path: str | os.PathLike[str], settings: Settings) -> Output:
+        """An output file of this run (see ``ckpt.output``)."""
+        self._committing.also_other_state()  # its length is known at checkpoints only
+        return self.outputs.open(path, settings)
 
     def loop(self, iterable: Any, name: str | None = None, key: Any = None, progress: bool | None = None) -> Any:
         """A marked loop of this run (see ``ckpt.loop``)."""
@@ -120,19 +138,12 @@ class Run:
         """``function`` as a recorded step of this run; also a decorator with options (those of ``ckpt.step``)."""
         if function is None:
             return lambda decorated: self.step(decorated, **options)
-        spec = make_spec(function, options)
-
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            if not self._alive or current.in_step() is not None:
-                return function(*args, **kwargs)
-            return self.operations.call(spec, args, kwargs)
-
-        return recorded
+        return self.operations.recorded_step(self, function, options)
 
     def checkpoint(self) -> None:
         """Take a checkpoint here and now; durable on return. StorageError if it could not be stored."""
         frame = frames.user_frame(frames.caller(1))
-        self._check_usable()
+        refuse_elsewhere(self)
         assert frame is not None
         if self.finished and not self.track.replaying:
             return
@@ -143,9 +154,9 @@ class Run:
         if was_replaying:
             return
         self._saving.submit_and_wait("requested", self.track.root, began)
-        self._raise_failure()
-        if self._stop is not None:
-            self._end_preempted()
+        self.stopping.raise_failure()
+        if self.stopping.asked:
+            self.stopping.end()
 
     def request_checkpoint(self) -> None:
         """Take a checkpoint at the next safe point. Returns at once; may be called from any thread."""
@@ -161,9 +172,13 @@ class Run:
         """Read and stage the state at ``node``. The job stands still for this and nothing else."""
         began = self.now()
         chain = self.track.chain(frame)
-        captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
+        refuse_tasks(self, chain, self._services.options.recreate)
+        with memory_checked():
+            captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
-        self._services.note_captured(captured)
+        self._services.note_captured(captured, kept)
+        node.logged = self._journal.reached
+        node.drew = read_random_state() if self._committing.whole else None
         cost = self.now() - began
         self._pacing.kept(cost)
         self._saving.totals.stall_s += cost
@@ -182,21 +197,24 @@ class Run:
         return self._services.resumed_parts(state)
 
     def postpone(self, error: Exception) -> None:
-        self._failure = self._failure or error
-        self.attention.append("failure")
+        self.stopping.postpone(error)
 
-    def namespaces_to_save(self) -> list[Any]:
-        return [namespace.save(one, given) for one, given in self._namespaces]
+    def values_to_save(self) -> dict[str, Any]:
+        return {"namespaces": self._namespaces.save(), **self.outputs.saved()}
 
-    def restore_namespaces(self, contents: list[Any]) -> None:
-        for (made, _), saved in zip(self._namespaces, contents, strict=False):
-            namespace.restore(made, saved)
+    def restored(self, node: Node, saved: PathNode, extras: Mapping[str, Any]) -> None:
+        self._namespaces.restore(extras["namespaces"])
+        self.outputs.restore(extras.get("outputs"))
+        self._journal.restore(saved.logged)
+        node.logged, node.drew = saved.logged, read_random_state() if self._committing.whole else None
 
     def replayed(self) -> None:
         if "replay" in self.attention:
             self.attention.remove("replay")
         if self._services.resume is not None:
             self._services.say_resumed()
+        self.outputs.arrived()
+        self._journal.arrived()
         self._pacing.last_s = self.now()
         self._saving.schedule()
 
@@ -204,19 +222,35 @@ class Run:
         """Every safe point that is not passed in the fast lane comes by here."""
         pulse = self._drain()
         if kind != "closed":
-            self._raise_failure()
-            if self._stop is not None:
+            self.stopping.raise_failure()
+            if self.stopping.asked:
                 self._preempt(node, frame)
         now = self.now()
         if pulse:
-            self._pulse()
+            self._signs.pulse()
+        if kind == "iteration" and node.index == 1:
+            refuse_tasks(self, self.track.chain(frame), self._services.options.recreate)
+        if kind != "closed" and self._committing.is_due(node) and self._committing.commit(node, frame, now):
+            self._pacing.taken()
         if self._saving.is_wanted(self.track.active, node, now):
-            self.track.rebase(node, frame)
-            self._saving.submit(self._pacing.taken(), self.track.root, now)
+            self._take(node, frame, now)
         elif not self._captures_locals and kind in ("exit", "closed") and len(self.track.active) == 1:
             self.track.rebase(node, frame)  # a block is entered again when it is over: its loops must not be
         elif kind != "entry" and (node.children or kind != "iteration") and self._pacing.worth_keeping(now - node.base_s):
+            self.track.rebase_if_possible(node, frame)
+
+    def _take(self, node: Node, frame: types.FrameType | None, began_s: float) -> None:
+        if self._pacing.is_first:  # what cannot be saved at all is an error now, and not in the third hour
             self.track.rebase(node, frame)
+        elif not self.track.rebase_if_possible(node, frame):
+            return
+        try:
+            self._saving.submit(self._pacing.taken(), self.track.root, began_s)
+        except MemoryFullError as error:
+            self.short_of_memory(error)
+
+    def short_of_memory(self, error: CkptError) -> None:
+        self._saving.put_off(error)
 
     def _drain(self) -> bool:
         """Take what has been put into ``attention``; True if a sign of life is due."""
@@ -227,6 +261,8 @@ class Run:
                 self._pacing.due = True
             elif reason == "pulse":
                 pulse = True
+            elif reason == WANTED:
+                self._committing.note_asked()
         return pulse
 
     def count(self, node: Node) -> None:
@@ -234,63 +270,36 @@ class Run:
 
     def stop_at(self, node: Node) -> int:
         """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
-        return self._pacing.stop_at(node.index)
-
-    def _checkpointed(self, request: Request) -> None:
-        for node in self.track.active:
-            if node.progress is not None:
-                node.progress.checkpointed(request.head["when"])
-        self._beat(led_to(request.head["path"]))
+        # In a job with tasks, the first iteration shows whether it leaves some behind.
+        early = node.index == 0 and self._captures_locals and current.running_loop() is not None
+        return 1 if early else self._pacing.stop_at(node.index)
 
     # -- stopping -------------------------------------------------------------------------------------------
 
     def stop(self, signal_name: str) -> None:
         """Called from a signal handler: stop at the next safe point."""
-        self._stop = signal_name
-        self.attention.append("stop")
+        self.stopping.ask(signal_name)
 
     def _preempt(self, node: Node, frame: types.FrameType | None) -> None:
         self._saving.wait_idle()
         began = self.now()
-        self.track.rebase(node, frame)
         try:
+            self.track.rebase(node, frame)
             self._saving.submit_and_wait("signal", self.track.root, began)
         except StorageError as error:
             events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
-        self._end_preempted()
+        self.stopping.end()
 
-    def _end_preempted(self) -> None:
-        assert self._stop is not None
-        raise Preempted(self._stop)
-
-    def replaying(self) -> None:
+    def asked_to_stop(self) -> bool:
+        """Whether the run is to stop; asked by what goes on between safe points. Gives a sign of life if one is due."""
         if "pulse" in self.attention:
             self.attention.remove("pulse")
-            self._pulse()
-        if self._stop is not None and self.track.replaying:
-            self._end_preempted()
+            self._signs.pulse()
+        return self.stopping.asked
 
-    def _pulse(self) -> None:
-        for node in self.track.active:
-            if node.progress is not None:
-                node.progress.advance_to(node.index)
-        self._beat(reached(self.track.root))
-
-    def _beat(self, position: Position) -> None:
-        if self._services.pulse is not None:
-            self._services.pulse.beat(self.operations.recorded, position)
-
-    def _raise_failure(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-
-    def _check_usable(self) -> None:
-        if not self._alive:
-            raise OptionError(f"run {self.address} is over", fix="use it inside its job or with block")
-        if current.run_of_thread() is not self:
-            what = f"checkpoint() of run {self.address} is called in a step or in another thread than the job's"
-            raise OptionError(what, fix="call it in the job itself; run.request_checkpoint() may be called from anywhere")
+    def replaying(self) -> None:
+        if self.asked_to_stop() and self.track.replaying:
+            self.stopping.end()
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -306,13 +315,21 @@ class Run:
             self._saving.entry = self._services.resumed_state(0)
             state = self._capture.load_plain(self._services.resumed_parts(0))
             write_random_state(state["random"])
-            loops = [] if not self._captures_locals and without_loops(resume.path) else resume.path
+            loops = resume.path
+            if not self._captures_locals and without_loops(resume.path):
+                loops = []
+                self.outputs.restore(self._services.resumed_values(self._capture.load_plain).get("outputs"))
+                self._journal.restore_when_asked(resume.path[-1].logged)
             self.track.follow([node for node in loops if node.kind != END])
             return
         self._saving.entry = self._saving.stage(self._capture.capture_entry())
         # The entry is the first safe point: what the generators were is known from here on.
         self._saving.submit_and_wait("first", self.track.root, self.now())
         self.track.follow([])
+
+    def find_object(self, kind: Any, name: str) -> Any:
+        """The logged object that a restored variable refers to."""
+        return self._journal.find(kind, name)
 
     def add_visible(self, name: str, value: Any) -> None:
         """``value`` came in from outside: it is restored in place."""
@@ -322,42 +339,31 @@ class Run:
         """The job returned: record its result; durable on return."""
         self.track.check_finished()
         self._saving.wait_idle()
-        self._raise_failure()
+        self.stopping.raise_failure()
+        self.outputs.complete()
         try:
             kept = self._saving.stage(self._capture.capture_result(result))
         except Exception as error:  # noqa: BLE001 - whatever a result's class raises: the caller still gets the result
             events.say(f"the result cannot be recorded, a later call runs the end again: {error}")
             return
         try:
-            self._record_result(kept, type(result).__qualname__)
+            self._saving.record_result(kept, {"result_type": type(result).__qualname__, **self.cost_head()})
         except StorageError as error:
             # The caller has waited for hours: the result is theirs, recorded or not.
             events.say(f"the result could not be recorded, a later call runs the end again: {error}")
-
-    def _record_result(self, kept: Kept, type_name: str) -> None:
-        assert kept.staged is not None
-        ref = self._services.snapshots.write(kept.staged)
-        kept.staged.release()
-        head = {
-            **self._services.status_head("finished"),
-            "result_type": type_name,
-            "result_bytes": kept.nbytes,
-            **self.cost_head(),
-        }
-        # Commit point of the run: from here on it returns its recorded result.
-        lsn = self._services.log.append(Kind.STATUS, head, [ref.encode()], durable=True)
-        self._services.retention.finished(lsn, ref.packs)
 
     def finish_block(self) -> None:
         """The ``with`` block ended: its last state is the result."""
         if not self.finished:
             self.track.check_finished()
         self._saving.wait_idle()
-        self._raise_failure()
+        self.stopping.raise_failure()
         if not self.finished:
+            self.outputs.complete()  # before the last checkpoint: with it the block is over
             self.track.mark_end()
             self._saving.submit_and_wait("final", self.track.root, self.now())
         self._services.log.append(Kind.STATUS, {**self._services.status_head("finished"), **self.cost_head()})
+        self.outputs.release()
 
     def cost_head(self) -> dict[str, Any]:
         """What the attempt took and its checkpoints cost, for the head of a STATUS record."""
@@ -365,9 +371,13 @@ class Run:
 
     def close(self) -> None:
         """End the background threads; what is in flight is finished first."""
-        self._beat(reached(self.track.root))
+        self.maps.close()
+        self._signs.beat(reached(self.track.root))
+        self._journal.closed()
         self._alive = False
+        self.operations.close()
         self._saving.close()
+        self.outputs.close()
 
     def disown(self) -> None:
         """This process is a fork of the one that runs the job."""
@@ -381,16 +391,8 @@ class Run:
 
     def show(self, node: Node, progress: bool | None) -> None:
         """Show a progress bar for the loop at ``node`` if that was asked for."""
-        if (self._services.options.progress if progress is None else progress) and node.status == "active":
-            from ckpt.progress import Progress
-
-            total = node.source.length if node.source is not None else None
-            node.progress = Progress(self._services.clock)
-            node.progress.start(node.label or "loop", total, node.index)
-            if not self._shows_progress:
-                self._shows_progress = True
-                self._saving.add_chore(self._saving.pulse_chore(PROGRESS_S))
+        self._signs.show(node, progress)
 
     def _special(self, kind: type) -> Any:
         """How objects of ckpt itself go into a state."""
-        return (lambda run: (current.run_of_process, ())) if kind is Run else None
+        return (lambda run: (current.run_of_process, ())) if kind is Run else reducer_of(kind) or reduction_of(kind)

@@ -6,15 +6,19 @@ Owns the background threads: the checkpointer, which writes, and the ticker, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt import events
 from ckpt.capture.state import Captured
 from ckpt.checkpointer import Checkpointer, Kept, Request
-from ckpt.errors import CkptError, LogLostError, StorageError
+from ckpt.errors import CkptError, LogLostError, MemoryFullError, StorageError
 from ckpt.format.path import path_text, path_to_json
+from ckpt.format.records import Kind
+from ckpt.recovery import needed_from
+from ckpt.session.journal import WANTED, Journal
 from ckpt.session.node import Node, freeze
 from ckpt.session.pacing import Pacing
 from ckpt.session.services import Services
@@ -30,9 +34,20 @@ BUSY_S = 0.02
 RENEW_S = 5.0
 """How often the lease says that this process lives."""
 
-
 STARVED_S = 60.0
 """A resume that has to run this much again for want of a marked outer loop is worth a word."""
+
+
+@contextmanager
+def memory_checked() -> Iterator[None]:
+    """A block that reads or copies a state: MemoryFullError where it runs out of memory."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryFullError(
+            f"no memory left for a copy of the job's state ({error or 'MemoryError'})",
+            fix="give the job more memory, about as much again as its variables take, or keep less in them",
+        ) from error
 
 
 @dataclass(slots=True)
@@ -70,10 +85,14 @@ class Saving:
         self._services, self._pacing, self._recorded, self._attention = services, pacing, recorded, attention
         self._postpone, self._beat = postpone, beat
         self._number = services.last_number
-        self._starved = self._flush_failed = False
+        self._starved = self._flush_failed = self._put_off = False
         self._retry_at_s = -math.inf
         self.totals = Totals()
         self.entry: Kept | None = None
+        self.journal: Journal | None = None
+        resume = services.resume
+        self.newest_number = services.last_number
+        self._named = [services.resumed_state(number) for number in range(len(resume.refs))] if resume is not None else []
         self._checkpointer = Checkpointer(
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
@@ -83,6 +102,8 @@ class Saving:
         chores = [Chore(RENEW_S, self._renew_lease)]
         if self._services.options.sync_interval_s:
             chores.append(Chore(self._services.options.sync_interval_s, self._flush_operations))
+            # Operations of logged objects are recorded at a safe point: twice as often, for that comes a little later.
+            chores.append(Chore(self._services.options.sync_interval_s / 2, lambda: self._attention.append(WANTED)))
         if self._services.pulse is not None:
             chores.append(self.pulse_chore(self._services.pulse_every_s))
         return chores
@@ -105,26 +126,51 @@ class Saving:
         self._checkpointer.wait_idle()
 
     def stage(self, captured: Captured) -> Kept:
-        """Copy a state; on return nothing of the job's memory is referred to."""
-        staged = self._services.stager.stage(captured.skeleton, captured.buffers)
+        """Copy a state; on return nothing of the job's memory is referred to.
+
+        One that is too large for the memory limit is stored here and now instead. StorageError.
+        """
+        stager = self._services.stager
+        if not stager.fits(captured.skeleton, captured.buffers):
+            self.wait_idle()  # what is in flight may take the room that is missing
+            if not stager.fits(captured.skeleton, captured.buffers):
+                return self._store_live(captured)
+        with memory_checked():
+            staged = self._services.stager.stage(captured.skeleton, captured.buffers)
         captured.buffers.clear()
         return Kept(staged, None, staged.nbytes)
 
+    def _store_live(self, captured: Captured) -> Kept:
+        state = self._services.stager.live(captured.skeleton, captured.buffers)
+        try:
+            with memory_checked():
+                ref = self._services.snapshots.write(state)
+        finally:
+            state.release()
+            captured.buffers.clear()
+        return Kept(None, ref, ref.nbytes)
+
     def submit(self, reason: str, root: Node, began_s: float) -> Request:
         """Hand the path below ``root``, with the states that it names, to the checkpointer."""
+        assert self.entry is not None
+        assert self.journal is not None
+        self.journal.spill()
         # The log's position is read before the results are: a result recorded in between is in both, never in none.
         covers = self._services.log.position
-        assert self.entry is not None
+        maps_since = min(self._recorded.first_needed(root) - 1, covers)
         states = [self.entry]
         path = freeze(root.children, states)
-        index, *recorded = encode_results(self._recorded.snapshot(root))
-        results = self._services.stager.stage(index, recorded)
+        logged = self.journal.checkpointed(path, states)
+        with memory_checked():
+            index, *recorded = encode_results(self._recorded.snapshot(root))
+            results = self._services.stager.stage(index, recorded)
         self._number += 1
         now = self._services.clock.monotonic()
         head = {
             **self._services.checkpoint_head(),
             "number": self._number,
             "covers": covers,
+            **({"maps_since": int(maps_since)} if maps_since < covers else {}),
             "when": self._services.clock.now(),
             "reason": reason,
             "path": path_to_json(path),
@@ -132,10 +178,14 @@ class Saving:
             "stall_s": round(now - began_s, 6),
             "interval_s": round(now - self._pacing.last_s, 3),
             "nbytes": sum(state.nbytes for state in states),
+            **logged,
+            **self._services.parts_head(states),
         }
         self._pacing.last_s = now
         self._services.trigger.taken(self._pacing.iterations, began_s)
-        request = Request(head, states, Kept(results, None, results.nbytes), now - began_s, self._pacing.iterations)
+        kept = Kept(results, None, results.nbytes)
+        prepare = self._services.outputs.make_durable
+        request = Request(head, states, kept, now - began_s, self._pacing.iterations, prepare)
         self._checkpointer.submit(request)
         return request
 
@@ -145,6 +195,24 @@ class Saving:
         request.done.wait()
         if request.error is not None:
             raise request.error
+
+    def number_of(self, kept: Kept) -> int | None:
+        """The number of a state in the newest durable checkpoint; None if it is not part of it."""
+        return next((number for number, state in enumerate(self._named) if state is kept), None)
+
+    def record_result(self, kept: Kept, head: dict[str, Any]) -> None:
+        """The run is over with this result: durable on return. StorageError."""
+        ref = kept.ref
+        if ref is None:
+            assert kept.staged is not None
+            ref = self._services.snapshots.write(kept.staged)
+            kept.staged.release()
+        whole = {**self._services.status_head("finished"), "result_bytes": kept.nbytes, **head}
+        whole |= self._services.outputs.listed()
+        # Commit point of the run: from here on it returns its recorded result.
+        lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
+        self._services.finished(lsn, ref.packs)
+        self._services.outputs.release()
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
         """Whether a checkpoint is to be taken at ``node``. Waits for the one in flight only if another was asked for."""
@@ -185,24 +253,38 @@ class Saving:
         """A checkpoint was due while the one before it was still in flight: a reminder that is used up comes once more."""
         self._ticker.due_at(self._services.clock.monotonic() + BUSY_S)
 
+    def put_off(self, error: CkptError) -> None:
+        """A state could not be copied or stored: earlier checkpoints stay good, and the next one is tried a little later."""
+        if not self._put_off:
+            self._put_off = True
+            events.say(f"a checkpoint could not be taken, the job goes on: {error}")
+        self._retry_at_s = self._services.clock.monotonic() + RETRY_S
+        self._ticker.due_at(self._retry_at_s)
+
     def close(self) -> None:
         """End the threads; what is in flight is finished first."""
         self._ticker.close()
         self._checkpointer.close()
+        self._services.stager.close()
 
     # -- called in the background ---------------------------------------------------------------------------
 
     def _committed(self, request: Request, lsn: int, packs: frozenset[str], cost_s: float) -> None:
         self._services.note_saved(request.head)
+        self.newest_number, self._named = request.head["number"], list(request.states)
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
             self._services.trigger.committed(request.iterations, self._services.clock.monotonic(), cost_s)
         self.schedule()
         self._beat(request)
+        if self._put_off:
+            self._put_off = False
+            events.say(f"checkpoint {request.head['number']} is stored again")
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
-            self._services.retention.committed(lsn, request.head["covers"], packs)
+            self._services.retention.committed(lsn, needed_from(request.head), packs)
+            self._recorded.checkpointed()
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 

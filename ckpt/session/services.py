@@ -13,10 +13,13 @@ from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.path import OVER, path_text, resumed_text
 from ckpt.lease import HeldLease
+from ckpt.letters import Letters
 from ckpt.log import LogWriter
+from ckpt.outputs import Outputs
 from ckpt.protocols import Clock, Storage
 from ckpt.recovery import ResumePoint
 from ckpt.retention import Retention
+from ckpt.session.mapjournal import Found
 from ckpt.session.pulse import Pulse
 from ckpt.session.steps import decode_results
 from ckpt.settings import Options
@@ -50,11 +53,15 @@ class Services:
     code: Mapping[str, str]
     resume: ResumePoint | None
     operations: list[tuple[bytes, bytes]]
+    maps: Mapping[bytes, Found]
+    letters: Letters
     over: bool
+    outputs: Outputs
     pulse: Pulse | None
     pulse_every_s: float
     remade_types: tuple[type, ...] = ()
     _captured: dict[str, Any] = field(default_factory=dict)
+    _described: tuple[Kept | None, dict[str, int]] = (None, {})
     _kept: dict[int, Kept] = field(default_factory=dict)
     _newest: Mapping[str, Any] | None = None
 
@@ -80,6 +87,8 @@ class Services:
         if self.resume is not None:
             found = decode_results(self.resume.results, self.names.address)
         found.update(self.operations)
+        for identity in self.maps:
+            found.setdefault(identity, b"")  # what stands for a map's results (see ``session/mapping.py``)
         return found
 
     def resumed_state(self, number: int) -> Kept:
@@ -95,8 +104,8 @@ class Services:
         assert self.resume is not None
         return self.resume.parts[number]
 
-    def resumed_namespaces(self, load: Callable[[list[Any]], Any]) -> list[Any]:
-        """The ``run.state`` values at the resume point itself (where a ``with`` block goes on)."""
+    def resumed_values(self, load: Callable[[list[Any]], Any]) -> Mapping[str, Any]:
+        """What the state at the resume point itself holds besides variables (where a ``with`` block goes on)."""
         assert self.resume is not None
         last = None
         nodes = self.resume.path
@@ -104,25 +113,44 @@ class Services:
             last = nodes[-1]
             nodes = last.children
         if last is None or last.state is None:
-            return []
-        found: list[Any] = load(self.resumed_parts(last.state))["extras"]["namespaces"]
+            return {}
+        found: Mapping[str, Any] = load(self.resumed_parts(last.state))["extras"]
         return found
 
-    def note_captured(self, captured: Captured) -> None:
+    def note_captured(self, captured: Captured, kept: Kept) -> None:
         if captured.captured or captured.remade:
             self._captured = {"captured": captured.captured, "remade": captured.remade}
+            self._described = (kept, captured.parts)
+
+    def parts_head(self, states: list[Kept]) -> dict[str, Any]:
+        """Which parts of which of ``states`` are the variables that ``captured`` names, as far as that is known."""
+        kept, parts = self._described
+        number = next((number for number, state in enumerate(states) if state is kept), None)
+        return {"parts": parts, "parts_of": number} if parts and number is not None else {}
 
     def checkpoint_head(self) -> dict[str, Any]:
         """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""
-        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured}
+        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured, **self.letters.head()}
 
     def status_head(self, status: str, error: str | None = None) -> dict[str, Any]:
         """The head of a STATUS record."""
         when = self.clock.now()
-        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts}
+        return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts, **self.letters.head()}
+
+    def finished(self, lsn: int, packs: frozenset[str]) -> None:
+        """The run's result is recorded at ``lsn``: let go of the rest, unless ``ckpt retry`` may want to go on from it."""
+        if self.letters.marked:
+            events.say(
+                f"{self.names.address}: {self.letters.marked} items that `ckpt retry` marked were not reached: the run went "
+                "on behind their map; to execute them, run it afresh"
+            )
+        if not self.letters.all():
+            self.retention.finished(lsn, packs)
 
     def say_resumed(self) -> None:
         assert self.resume is not None
+        if self.over:
+            return  # it was said to be back when the block was found to be finished
         age = events.span_text(max(0.0, self.clock.now() - float(self.resume.head["when"])))
         where = path_text(self.resume.path)
         events.say(

@@ -7,6 +7,7 @@ there before are called too; signals that are ignored stay ignored; forked child
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -16,6 +17,8 @@ from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _HINT = b"ckpt: stopping at the next safe point; press Ctrl-C again to quit now\n"
+_CLEAR_LINE = b"\r\x1b[2K"
+"""On a terminal: what a progress bar left in the line, which would otherwise be there twice."""
 
 
 class StopSignals:
@@ -54,8 +57,8 @@ class StopSignals:
         self._stop(signal.Signals(number).name)
         if number == signal.SIGINT:
             with contextlib.suppress(OSError):  # stderr is gone, and with it whoever would read the hint
-                os.write(2, _HINT)
-        if callable(previous) and previous is not signal.default_int_handler:
+                os.write(2, _CLEAR_LINE + _HINT if os.isatty(2) else _HINT)
+        if callable(previous) and previous is not signal.default_int_handler and not _cancels_the_main_task(previous):
             previous(number, frame)
 
     def _pass_on(self, number: int, frame: types.FrameType | None, previous: Any) -> None:
@@ -65,3 +68,9 @@ class StopSignals:
         elif previous == signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def _cancels_the_main_task(handler: Any) -> bool:
+    """Whether it is what ``asyncio.run`` installs for Ctrl-C: it would tear the job away from its next safe point."""
+    inner = handler.func if isinstance(handler, functools.partial) else handler
+    return getattr(inner, "__module__", None) == "asyncio.runners"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections.abc
 import gc
 import io
-import itertools
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,9 @@ from typing import Any, Protocol, cast
 
 from ckpt.capture.visible import kind_of
 from ckpt.errors import InputChangedError, UnsupportedCodeError
+from ckpt.session.asources import async_source_of, is_asynchronous
 from ckpt.session.items import ATOMS
+from ckpt.session.mapjournal import map_source
 
 
 class Source(Protocol):
@@ -45,8 +46,8 @@ class Source(Protocol):
     def saved(self) -> Any:
         """What goes into the state, in the same pickle graph as the variables; None for nothing."""
 
-    def start(self, index: int, saved: Any) -> Iterator[Any]:
-        """Iterate from item ``index`` on; ``saved`` is what came back (None: nothing)."""
+    def start(self, index: int, saved: Any) -> Any:
+        """An iterator (async where the input is) from item ``index`` on; ``saved`` is what came back (None: nothing)."""
 
     def item(self, index: int) -> tuple[bool, Any]:
         """(True, item ``index``) if it can be looked at without consuming anything."""
@@ -339,10 +340,15 @@ def source_of(iterable: Any, where: str, *, private: bool, passed: Callable[[], 
 
     UnsupportedCodeError for sets, whose order changes from process to process.
     """
+    if is_asynchronous(iterable):
+        return async_source_of(iterable, private=private, passed=passed)
     if isinstance(iterable, (set, frozenset)):
         raise UnsupportedCodeError(
             "a set has another order in every process", where=where, fix="ckpt.loop(sorted(...))"
         )
+    mapped = map_source(iterable)
+    if mapped is not None:
+        return mapped
     if hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict"):
         return StatefulSource(iterable)
     if isinstance(iterable, (io.TextIOWrapper, io.BufferedReader)) and iterable.seekable():
@@ -360,6 +366,8 @@ def travels(iterable: Any, where: str, *, private: bool) -> bool:
     """Whether ``iterable`` can be part of a state, and be iterated again from its beginning."""
     if isinstance(iterable, (set, frozenset)):
         return True
+    if is_asynchronous(iterable):
+        return False
     return source_of(iterable, where, private=private, passed=lambda: None).begins == "written" and not hasattr(type(iterable), "__next__")
 
 
@@ -368,7 +376,7 @@ def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
 
     After a resume that variable is another object than the one which the generator made again holds.
     """
-    if not hasattr(type(iterable), "__next__"):
+    if not hasattr(type(iterable), "__next__") and not hasattr(type(iterable), "__anext__"):
         return None
     held = {id(value): name for name, value in values.items() if kind_of(value) is not None}
     layer, seen = [iterable], set[int]()
@@ -383,10 +391,3 @@ def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
 
 _DEPTH = 4
 _NOT_FOLLOWED = (*ATOMS, types.ModuleType, types.CodeType, types.FunctionType, types.CellType, type, types.FrameType)
-
-
-def consume(iterable: Any, count: int | None, passed: Callable[[], None]) -> None:
-    """Take ``count`` items (None: all) from an iterator that the re-run code made again for a loop that is over."""
-    if hasattr(type(iterable), "__next__"):
-        for _ in itertools.islice(iterable, count):
-            passed()

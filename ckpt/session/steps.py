@@ -7,9 +7,10 @@ every attempt, whatever other threads do in between.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ckpt.errors import CorruptionError
@@ -73,6 +74,10 @@ class Recorded:
     def __init__(self, results: Results) -> None:
         self._left = results
         self.lock = threading.Lock()
+        self.journals: dict[bytes, Callable[[], float]] = {}
+        """For each map, by its identity: the LSN of the first record of it that a re-execution may ask for."""
+        self.checkpointed: Callable[[], None] = lambda: None
+        """To be called, in the background, when a checkpoint is durable and what is old was let go of."""
 
     def take(self, identity: bytes, node: Node) -> bytes | None:
         """The recorded result; from now on it belongs to the iteration of ``node``."""
@@ -91,6 +96,16 @@ class Recorded:
         """The append failed: the step has no result."""
         with self.lock:
             _home(node).pop(identity, None)
+
+    def first_needed(self, root: Node) -> float:
+        """The LSN of the first record of a map that a resume from here can ask for; inf for none."""
+        if not self.journals:
+            return math.inf
+        with self.lock:
+            held = [self._left, *root.all_results()]
+            for identity in [one for one in self.journals if not any(one in results for results in held)]:
+                del self.journals[identity]
+            return min((first() for first in self.journals.values()), default=math.inf)
 
     def snapshot(self, root: Node) -> list[tuple[bytes, bytes]]:
         """Everything that a resume from here can ask for."""

@@ -15,19 +15,18 @@ from ckpt import events
 from ckpt.capture import frames, sites
 from ckpt.capture.sites import LoopSite
 from ckpt.capture.state import Extras, Held, StateCapture
-from ckpt.errors import ReplayDivergedError
+from ckpt.errors import MemoryFullError, StorageError
 from ckpt.format.path import END, OVER, PathNode
+from ckpt.session.arrival import Arrival, give, match
+from ckpt.session.asources import AdvancedSource
 from ckpt.session.conductor import Conductor, Input
-from ckpt.session.items import check_base, check_item
-from ckpt.session.keyed import KeyedItems
+from ckpt.session.items import check_base, check_item, consume
 from ckpt.session.node import Node
-from ckpt.session.refusals import left_open, refuse_entangled
-from ckpt.session.sources import ConsumedSource, Source, can_travel, consume, source_of
+from ckpt.session.refusals import ended_early, left_open, not_reached, refuse_entangled
+from ckpt.session.sources import ConsumedSource, Source, can_travel
 
 MAX_CHILDREN = 100
 """Entries below one iteration that the path lists at most; see ``Track._bound``."""
-
-_DIVERGED_FIX = "the code before the loop must take the same way: record what differs with ckpt.step(...), or fresh=True"
 
 
 class Track:
@@ -49,9 +48,7 @@ class Track:
         self.root = Node("", "", 0, 0, 0, "active", True, now, {}, 1, ())
         self.active = [self.root]
         self.replaying = False
-        self.inert = False
-        self.code_changed = False
-        self._warned = False
+        self.inert = self.code_changed = self._warned = False
 
     # -- frames and states ----------------------------------------------------------------------------------
 
@@ -69,7 +66,7 @@ class Track:
     def extras(self, node: Node, chain: list[types.FrameType]) -> Extras:
         """What the loop at ``node`` adds to its state."""
         extras = Extras(remade=list(self.root.remade()))
-        extras.values["namespaces"] = self._conductor.namespaces_to_save()
+        extras.values.update(self._conductor.values_to_save())
         if node.keyed is not None:
             extras.values["done"], extras.values["items"] = node.keyed.saved(), node.keyed.travelling()
         elif node.source is not None:
@@ -86,31 +83,38 @@ class Track:
 
     def enter(self, site: LoopSite, name: str | None, given: Input) -> tuple[Node, Iterator[Any]]:
         """A marked loop begins: its node and the iterator to go on with. A loop that is over yields nothing more."""
+        arrival = self.arrive(site, name, given)
+        return arrival.node, self.go_on(arrival)
+
+    def arrive(self, site: LoopSite, name: str | None, given: Input) -> Arrival:
+        """The first half of ``enter``: what happens before an async input is advanced."""
         frame = frames.user_frame(frames.caller(1))
         parent = self.active[-1]
         saved = self._expected(parent)
         node = self._new_node(site, name, parent, frame)
         where = f"{site.qualname}, line {site.line}"
-        if given.key is not None:
-            stays = not self._capture.by_value({"": given.iterable})
-            node.keyed = KeyedItems(
-                given.iterable, given.key, where, self._conductor.replaying, private=given.private, in_place=stays
-            )
-        else:
-            node.source = source_of(given.iterable, where, private=given.private, passed=self._conductor.replaying)
+        give(node, given, where, self._capture, self._conductor.replaying)
         for iterable in node.remade():
             for one in self.chain(frame):
                 refuse_entangled(iterable, self._capture.by_value(frames.read_variables(one)[0]), where)
         # The entry that stands for others is reached with the variables of the first: its input has to come with it.
         node.collapsible = node.collapsible and can_travel(node.source)
         if saved is not None:
-            return node, self._resume(node, saved, frame, where)
+            match(node, saved, where)
+            parent.entries = saved.entry + 1
+        return Arrival(node, saved, frame, where)
+
+    def go_on(self, arrival: Arrival) -> Any:
+        """The second half of ``enter``: the iterator to go on with."""
+        node, frame, parent = arrival.node, arrival.frame, self.active[-1]
+        if arrival.saved is not None:
+            return self._resume(node, arrival.saved, frame, arrival.where)
         items = node.keyed.remaining(None) if node.keyed is not None else _source(node).start(0, None)
         self.active.append(node)
         if not self.replaying:
             self._bound(parent, node, frame)
             self._conductor.passed(node, frame, "entry")
-        return node, items
+        return items
 
     def _new_node(self, site: LoopSite, name: str | None, parent: Node, frame: types.FrameType | None) -> Node:
         identity = f"{site.qualname}:{name}" if name is not None else f"{site.qualname}#{site.ordinal}"
@@ -145,7 +149,7 @@ class Track:
         if len(parent.children) <= MAX_CHILDREN:
             return
         if node.collapsible:
-            self.rebase(node, frame)
+            self.rebase_if_possible(node, frame)
         elif not parent.merge_oldest() and not self._warned:
             self._warned = True
             events.say(
@@ -178,22 +182,8 @@ class Track:
                 check_item(parent.item, parent.plan_item, parent.index, f"line {parent.line}")
         return parent.plan.pop(0)
 
-    def _resume(self, node: Node, saved: PathNode, frame: types.FrameType | None, where: str) -> Iterator[Any]:
-        if saved.site != node.site or (saved.label and node.label and saved.label != node.label):
-            raise ReplayDivergedError(
-                f"the resume point lies in loop {saved.site} (for {saved.label}, line {saved.line}), "
-                f"but {node.site} (for {node.label}) was reached instead",
-                where=where,
-                fix=_DIVERGED_FIX,
-            )
-        self.active[-1].entries = saved.entry + 1
-        node.entry, node.arrives, node.rerun_s = saved.entry, saved.arrives, saved.rerun_s
-        node.forgot = saved.forgot
-        if saved.arrives != saved.entry:  # it stands for several entries, in later checkpoints, too
-            can_travel(node.source)
-        node.index = node.base_index = saved.base_index
-        node.base_mark = saved.base_item
-        items: Iterator[Any] = iter(())
+    def _resume(self, node: Node, saved: PathNode, frame: types.FrameType | None, where: str) -> Any:
+        items: Any = iter(())
         if saved.status in OVER:
             self.active.append(node)
             self._consume(node, saved.index if saved.status == "broken" else None)
@@ -210,12 +200,14 @@ class Track:
 
     def _consume(self, node: Node, count: int | None) -> None:
         """Take what was taken from an iterator that the code has made again for a loop that is over."""
+        if isinstance(node.source, AdvancedSource):
+            return  # consumed before: that needs ``await``
         if isinstance(node.source, ConsumedSource):
             consume(node.source.start(0, None), count, self._conductor.replaying)
         else:
             consume(node.iterable, count, self._conductor.replaying)
 
-    def _restart(self, node: Node, saved: PathNode, frame: types.FrameType | None, where: str) -> Iterator[Any]:
+    def _restart(self, node: Node, saved: PathNode, frame: types.FrameType | None, where: str) -> Any:
         """Set the state back and start the input at the base; in which order depends on what is iterated."""
         if node.keyed is not None:
             extras = self._restore(node, saved, frame)
@@ -241,7 +233,7 @@ class Track:
         node.base = self._conductor.kept(saved.state)
         chain = self.chain(frame)
         extras = self._capture.restore(chain, parts, unbind=not self.code_changed)
-        self._conductor.restore_namespaces(extras["namespaces"])
+        self._conductor.restored(node, saved, extras)
         above = [one for one in self.active[1:] if one is not node]
         for outer, given in zip(above, extras["outer"], strict=True):
             if given is not None:
@@ -287,13 +279,7 @@ class Track:
     def _replay_iteration(self, node: Node) -> None:
         self._conductor.replaying()
         if node.plan and node.index > node.plan_index:
-            missed = node.plan[0]
-            raise ReplayDivergedError(
-                f"the resume point lies in loop {missed.site} (line {missed.line}), which iteration {node.plan_index} of "
-                f"{node.site} did not reach",
-                where=f"line {node.line}",
-                fix=_DIVERGED_FIX,
-            )
+            raise not_reached(node.plan[0], node)
         node.absorb()
         node.clear_iteration()
         node.iteration_s = self._conductor.now()
@@ -308,6 +294,15 @@ class Track:
         self.active[position - 1].prune(node)
         if old is not None:
             self._conductor.discard(old)
+
+    def rebase_if_possible(self, node: Node, frame: types.FrameType | None) -> bool:
+        """The same, where going on without is exact too: without memory for the copy the path stays as it was."""
+        try:
+            self.rebase(node, frame)
+        except (MemoryFullError, StorageError) as error:
+            self._conductor.short_of_memory(error)
+            return False
+        return True
 
     # -- leaving --------------------------------------------------------------------------------------------
 
@@ -354,8 +349,7 @@ class Track:
 
     def _left_while_replaying(self, node: Node) -> None:
         node.status = "live"
-        if not node.rerun_s:
-            node.rerun_s = self._conductor.now() - node.base_s
+        node.rerun_s = node.rerun_s or self._conductor.now() - node.base_s
 
     def _finish(self, node: Node) -> None:
         """A loop whose end was not kept is run again from its base, with its recorded results."""
@@ -373,9 +367,15 @@ class Track:
         node = self._new_node(site, None, parent, frame)
         node.kind = "checkpoint"
         if saved is not None:
+            match(node, saved, f"line {site.line}")
+            parent.entries = saved.entry + 1
             self._resume(node, saved, frame, f"line {site.line}")
         elif not self.replaying:
-            self.rebase(node, frame)
+            try:
+                self.rebase(node, frame)
+            except BaseException:
+                parent.children.remove(node)  # whoever catches it goes on as if it had not been asked for
+                raise
         node.status = "exhausted"
         return node
 
@@ -390,8 +390,7 @@ class Track:
     def check_finished(self) -> None:
         """The job returned: it must have passed its resume point."""
         if self.replaying:
-            missed = next((f" in loop {n.plan[0].site}" for n in self.active if n.plan), "")
-            raise ReplayDivergedError(f"the job ended before it reached its resume point{missed}", fix=_DIVERGED_FIX)
+            raise ended_early(next((n.plan[0] for n in self.active if n.plan), None))
 
 
 def _source(node: Node) -> Source:

@@ -1,6 +1,6 @@
 """Owns the bytes of packs: their header, how parts are cut into chunks, and the manifest of a snapshot.
 
-Pure: bytes in, bytes out. A pack is a header, chunks back to back, and one manifest at its end. Every digest here is
+Pure: bytes in, bytes out. A pack is a header, chunks and patches back to back, and one manifest at its end. Every digest here is
 keyed, so with the run's key it is a MAC, and starts with a word for what it covers, so that no chunk can pass for
 anything else. In an encrypted pack each chunk and the manifest are encrypted by themselves, under the pack's data key.
 """
@@ -8,7 +8,7 @@ anything else. In an encrypted pack each chunk and the manifest are encrypted by
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,10 @@ CHUNK_SIZE = 1024 * 1024
 """Bytes of a full chunk. Smaller ones find more that did not change but cost 48 bytes of manifest each; at 1 MiB that
 is 1/20,000 of the state, and hashing, compression and reads are already at their full speed."""
 
+MAX_PACKS = 64
+"""Packs that one snapshot may draw on. Each keeps its unused chunks alive too, and is one more file to lose; a snapshot
+that has reached the bound is followed by one that stores everything afresh, so that the old packs can go."""
+
 MAGIC = b"ckptpack"
 VERSION = 1
 
@@ -31,6 +35,9 @@ _ENCRYPTED = 1
 _COUNTS = struct.Struct("<II")
 _LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<32sQIHH")
+_PATCH_COUNT = struct.Struct("<I")
+_PATCH = struct.Struct("<II32sQIHH")  # part, raw length, then as a chunk
+_EXTENT = struct.Struct("<QI")
 
 HEADER_SIZE = _HEADER.size
 
@@ -51,12 +58,22 @@ class Chunk(NamedTuple):
     place: Place
 
 
+class Patch(NamedTuple):
+    """New bytes for a part, over its chunks and over the patches before it: ``nbytes`` is the size of its raw bytes."""
+
+    part: int
+    nbytes: int
+    digest: bytes
+    place: Place
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a snapshot consists of: the parts' sizes in bytes, and their chunks, part after part."""
+    """What a snapshot consists of: the parts' sizes in bytes, their chunks, part after part, and patches, oldest first."""
 
     lengths: tuple[int, ...]
     chunks: tuple[Chunk, ...]
+    patches: tuple[Patch, ...] = ()
 
 
 def pack_header(key: Key, pack: str, salt: bytes | None) -> bytes:
@@ -86,6 +103,32 @@ def chunk_digest(key: Key, raw: Buffer) -> bytes:
     return digest(key, b"ckpt chunk", raw)
 
 
+def patch_digest(key: Key, raw: Buffer) -> bytes:
+    """What a patch is verified by: where its bytes belong is part of them."""
+    return digest(key, b"ckpt patch", raw)
+
+
+def encode_patch(pieces: list[tuple[int, Buffer]]) -> bytes:
+    """A patch's raw bytes, from (start in the part, bytes) of each piece."""
+    extents = [_EXTENT.pack(start, memoryview(data).nbytes) for start, data in pieces]
+    return b"".join([_PATCH_COUNT.pack(len(pieces)), *extents, *(data for _, data in pieces)])
+
+
+def decode_patch(raw: Buffer, length: int) -> Iterator[tuple[int, memoryview]]:
+    """The inverse of ``encode_patch`` for a part of ``length`` bytes; ValueError for what does not fit one."""
+    data = memoryview(raw)
+    count = _PATCH_COUNT.unpack_from(data)[0] if data.nbytes >= _PATCH_COUNT.size else 0
+    at = _PATCH_COUNT.size + count * _EXTENT.size
+    if at > data.nbytes or not count:
+        raise ValueError("a patch without its extents")
+    extents = [*_EXTENT.iter_unpack(data[_PATCH_COUNT.size : at])]
+    if at + sum(size for _, size in extents) != data.nbytes or any(start + size > length for start, size in extents):
+        raise ValueError("a patch whose extents do not fit")
+    for start, size in extents:
+        yield start, data[at : at + size]
+        at += size
+
+
 def manifest_digest(key: Key, encoded: Buffer) -> bytes:
     return digest(key, b"ckpt manifest", encoded)
 
@@ -112,24 +155,44 @@ def encode_manifest(manifest: Manifest, packs: Iterable[str]) -> bytes:
         for chunk in manifest.chunks
         for place in (chunk.place,)
     ]
+    if manifest.patches:
+        pieces.append(_PATCH_COUNT.pack(len(manifest.patches)))
+    pieces += [
+        _PATCH.pack(part, nbytes, digest, place.offset, place.length, numbers[place.pack], place.codec)
+        for part, nbytes, digest, place in manifest.patches
+    ]
     return b"".join(pieces)
 
 
-def decode_manifest(data: bytes, packs: tuple[str, ...]) -> Manifest:
-    """The inverse of ``encode_manifest``; ValueError for anything that it cannot have made."""
+def decode_manifest(data: bytes, packs: tuple[str, ...], *, patched: bool = False) -> Manifest:
+    """The inverse of ``encode_manifest``; ValueError for anything that it cannot have made. ``patched``: it has patches."""
     if len(data) < _COUNTS.size:
         raise ValueError("a manifest without its counts")
     part_count, chunk_count = _COUNTS.unpack_from(data)
     entries_at = _COUNTS.size + part_count * _LENGTH.size
+    patches_at = entries_at + chunk_count * _ENTRY.size
     # Checked before anything is allocated from the counts.
-    if len(data) != entries_at + chunk_count * _ENTRY.size:
+    if len(data) < patches_at if patched else len(data) != patches_at:
         raise ValueError(f"a manifest of {len(data)} bytes for {part_count} parts and {chunk_count} chunks")
     lengths = tuple(length for (length,) in _LENGTH.iter_unpack(data[_COUNTS.size : entries_at]))
     if sum(-(-length // CHUNK_SIZE) for length in lengths) != chunk_count:
         raise ValueError("a manifest whose parts and chunks do not go together")
-    chunks = []
-    for address, offset, length, number, codec in _ENTRY.iter_unpack(data[entries_at:]):
+
+    def place(offset: int, length: int, number: int, codec: int) -> Place:
         if number >= len(packs):
             raise ValueError(f"a manifest that names pack {number} of {len(packs)}")
-        chunks.append(Chunk(address, Place(packs[number], offset, length, codec)))
-    return Manifest(lengths, tuple(chunks))
+        return Place(packs[number], offset, length, codec)
+
+    chunks = [Chunk(address, place(*rest)) for address, *rest in _ENTRY.iter_unpack(data[entries_at:patches_at])]
+    patches = [*_patches(data[patches_at:], part_count, place)] if patched else []
+    return Manifest(lengths, tuple(chunks), tuple(patches))
+
+
+def _patches(data: bytes, part_count: int, place: Callable[..., Place]) -> Iterator[Patch]:
+    count = _PATCH_COUNT.unpack_from(data)[0] if len(data) >= _PATCH_COUNT.size else 0
+    if not count or len(data) != _PATCH_COUNT.size + count * _PATCH.size:
+        raise ValueError(f"a manifest with {len(data)} bytes of patches for {count} of them")
+    for part, nbytes, address, *rest in _PATCH.iter_unpack(data[_PATCH_COUNT.size :]):
+        if part >= part_count:
+            raise ValueError(f"a manifest with a patch for part {part} of {part_count}")
+        yield Patch(part, nbytes, address, place(*rest))

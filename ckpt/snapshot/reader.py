@@ -17,10 +17,12 @@ from ckpt.errors import CorruptionError, MissingKeyError
 from ckpt.format.cipher import Cipher
 from ckpt.format.keys import Key
 from ckpt.snapshot import layout
-from ckpt.snapshot.layout import Manifest, Place
+from ckpt.snapshot.layout import Manifest, Patch, Place
 from ckpt.snapshot.reference import Inline, Packed, SnapshotRef, inline_body
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from ckpt.format.names import RunNames
     from ckpt.protocols import Buffer, Storage
 
@@ -52,14 +54,28 @@ def read_snapshot(ref: SnapshotRef, storage: Storage, names: RunNames, key: Key)
     jobs: list[Callable[[], object]] = [partial(packs.open, pack) for pack in ref.body.packs]
     jobs += [partial(fetcher.fetch, run) for run in _runs(_wanted(manifest, parts, ref.body.encrypted))]
     with ThreadPoolExecutor(min(READERS, len(jobs)), "ckpt-read") as readers:
-        futures = [readers.submit(job) for job in jobs]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            readers.shutdown(wait=False, cancel_futures=True)
-            raise
+        _run_all(readers, jobs)
+        # Over the chunks, so only when these are in their places.
+        _run_all(readers, [partial(fetcher.patch, parts[index], patches) for index, patches in _patches(manifest)])
     return parts
+
+
+def _run_all(readers: ThreadPoolExecutor, jobs: list[Callable[[], object]]) -> None:
+    futures = [readers.submit(job) for job in jobs]
+    try:
+        for future in futures:
+            future.result()
+    except BaseException:
+        readers.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _patches(manifest: Manifest) -> Iterator[tuple[int, list[Patch]]]:
+    """The patches of each part that has some, oldest first."""
+    found: dict[int, list[Patch]] = {}
+    for patch in manifest.patches:
+        found.setdefault(patch.part, []).append(patch)
+    yield from found.items()
 
 
 def read_manifest(ref: SnapshotRef, storage: Storage, names: RunNames, key: Key) -> Manifest:
@@ -113,7 +129,7 @@ def _read_manifest(body: Packed, storage: Storage, names: RunNames, packs: _Pack
     try:
         if body.encrypted and (cipher := packs.open(pack)) is not None:
             encoded = cipher.decrypt(body.offset, encoded)
-        return layout.decode_manifest(encoded, body.packs)
+        return layout.decode_manifest(encoded, body.packs, patched=body.patched)
     except ValueError as error:
         raise _corrupt(pack, body.offset, str(error)) from error
 
@@ -213,6 +229,28 @@ class _Fetcher:
                 raise _corrupt(pack, chunk.place.offset, "a chunk does not verify")
             for use in range(1, len(chunk.uses)):
                 chunk.target(use)[:] = chunk.target(0)
+
+    def patch(self, part: bytearray | bytes, patches: list[Patch]) -> None:
+        """Read ``patches`` and write them over ``part``, one after the other."""
+        target = memoryview(part)
+        for patch in patches:
+            pack, offset, length, codec = patch.place
+            try:
+                stored: Buffer = self._storage.get(pack, offset, length)
+                if memoryview(stored).nbytes != length:
+                    raise _corrupt(pack, offset + memoryview(stored).nbytes, "the pack ends early")
+                cipher = self._packs.open(pack)
+                if cipher is not None:
+                    stored = cipher.decrypt(offset, stored)
+                raw = decompress(codec, stored, patch.nbytes)
+                if layout.patch_digest(self._packs.key, raw) != patch.digest:
+                    raise _corrupt(pack, offset, "a patch does not verify")
+                for start, data in layout.decode_patch(raw, target.nbytes):
+                    target[start : start + data.nbytes] = data
+            except MissingKeyError as error:
+                raise _corrupt(pack, offset, "the pack is missing") from error
+            except ValueError as error:
+                raise _corrupt(pack, offset, str(error)) from error
 
     def _fetch_direct(self, run: _Run, pack: str, start: int) -> None:
         for chunk in run.chunks:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt.errors import CorruptionError, UnknownFormatError
 from ckpt.format.keys import KEY_ID_SIZE
 from ckpt.protocols import Buffer
 
 VERSION = 1
+PATCHED_VERSION = 2
+"""Of references to snapshots with patches, which older readers would restore without them."""
 _INLINE, _PACKED, _PACKED_ENCRYPTED = 0, 1, 2
 
 _HEAD = struct.Struct("<BBQQ16s")  # version, form, nbytes, stored_nbytes, id of the key
@@ -40,7 +42,7 @@ class Inline:
 class Packed:
     """All packs that the snapshot draws on, and where in the last of them its manifest is, with its keyed digest.
 
-    ``encrypted``: all the packs are, or none of them is.
+    ``encrypted``: all the packs are, or none of them is. ``patched``: the manifest has patches.
     """
 
     packs: tuple[str, ...]
@@ -48,6 +50,7 @@ class Packed:
     length: int
     digest: bytes
     encrypted: bool
+    patched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class SnapshotRef:
         packed = _PACKED_ENCRYPTED if isinstance(self.body, Packed) and self.body.encrypted else _PACKED
         form = packed if isinstance(self.body, Packed) else _INLINE
         key_id = self.key_id.encode("ascii").ljust(KEY_ID_SIZE, b"\0")
-        encoded = _HEAD.pack(VERSION, form, self.nbytes, self.stored_nbytes, key_id) + body
+        version = PATCHED_VERSION if isinstance(self.body, Packed) and self.body.patched else VERSION
+        encoded = _HEAD.pack(version, form, self.nbytes, self.stored_nbytes, key_id) + body
         return encoded + _CRC.pack(zlib.crc32(encoded))
 
     @staticmethod
@@ -86,14 +90,21 @@ class SnapshotRef:
         if len(data) < _HEAD.size + _CRC.size or _CRC.unpack(data[-_CRC.size :])[0] != zlib.crc32(data[: -_CRC.size]):
             raise _corrupt("its checksum does not hold", len(data))
         version, form, nbytes, stored_nbytes, key_id = _HEAD.unpack_from(data)
-        if version != VERSION:
+        if version not in (VERSION, PATCHED_VERSION):
             raise UnknownFormatError(
-                f"a snapshot reference of version {version}; this ckpt knows {VERSION}", fix="Use a newer ckpt."
+                f"a snapshot reference of version {version}; this ckpt knows {VERSION} and {PATCHED_VERSION}",
+                fix="Use a newer ckpt.",
             )
         rest = _Reader(data[: -_CRC.size], _HEAD.size)
         if form not in (_INLINE, _PACKED, _PACKED_ENCRYPTED) or not key_id.isascii():
             raise _corrupt(f"unknown form {form}", 1)
-        body = _decode_inline(rest) if form == _INLINE else _decode_packed(rest, encrypted=form == _PACKED_ENCRYPTED)
+        if form == _INLINE and version != VERSION:
+            raise _corrupt("it is inline and has patches", 0)
+        body: Inline | Packed
+        if form == _INLINE:
+            body = _decode_inline(rest)
+        else:
+            body = replace(_decode_packed(rest, encrypted=form == _PACKED_ENCRYPTED), patched=version == PATCHED_VERSION)
         return SnapshotRef(nbytes, stored_nbytes, body, key_id.rstrip(b"\0").decode("ascii"))
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ckpt.protocols import Buffer
+from ckpt.storage.direct import write_file
 from ckpt.storage.files import (
     LocalAppendFile,
     link_if_absent,
@@ -84,7 +85,7 @@ class LocalStorage:
         with storage_errors("write", str(path)):
             fd, temporary = self._create_temporary(path.parent, 0o666)
             try:
-                length = write_all(fd, parts, 0)
+                length = write_file(fd, parts)
                 sync_data(fd)
                 os.replace(temporary, path)  # Commit point.
             except BaseException:

@@ -1,7 +1,7 @@
 """``ckpt.Store``: the runs of a store, for people and programs that look after them. What the CLI reads.
 
-Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove``, ``repair`` and ``sweep``
-change anything, and never a live run. Only what verifies under the store's key is shown.
+Guarantees: nothing stored is ever unpickled; looking writes nothing; only ``remove``, ``repair``, ``sweep``,
+``fork`` and ``reset`` change anything, and never a live run. Only what verifies under the store's key is shown.
 """
 
 from __future__ import annotations
@@ -19,22 +19,46 @@ from ckpt.log import read_log
 from ckpt.root import StoreRoot, job_folders
 from ckpt.settings import DEFAULT_STORE, Environment
 from ckpt.storage import sweep_leftovers
-from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Loss, Outcome, Repair, RunInfo, RunSummary, Status
+from ckpt.store.branching import fork_run, reset_run, split_checkpoint
+from ckpt.store.comparing import diff_checkpoints
+from ckpt.store.info import (
+    Attempt,
+    Checkpoint,
+    DeadLetter,
+    Diff,
+    DiffEntry,
+    Entry,
+    Finding,
+    Fork,
+    Loss,
+    Outcome,
+    Repair,
+    Retried,
+    RunInfo,
+    RunSummary,
+    Status,
+)
 from ckpt.store.keys import KeyUse, key_uses
 from ckpt.store.reading import describe, entry, records_after, summarize
 from ckpt.store.removing import remove_run, sweep_run
 from ckpt.store.repairing import plan_repair, repair_run
+from ckpt.store.retrying import dead_letters, retry_failed
 from ckpt.store.verifying import verify_run
 
 __all__ = [
     "Attempt",
     "Checkpoint",
+    "DeadLetter",
+    "Diff",
+    "DiffEntry",
     "Entry",
     "Finding",
+    "Fork",
     "KeyUse",
     "Loss",
     "Outcome",
     "Repair",
+    "Retried",
     "RunInfo",
     "RunSummary",
     "Status",
@@ -226,6 +250,33 @@ class Store:
         """Remove a run for good. RunBusyError if it is alive. Interrupted, it can be repeated, or left to ``sweep``."""
         remove_run(self._root, self._find(address), self._clock)
 
+    def old(self, older_than_s: float) -> builtins.list[RunSummary]:
+        """The runs of which nothing was heard for so many seconds, but those that run, and those that cannot be read."""
+        before = self._clock.now() - older_than_s
+        unsure = ("running", "other key", "damaged")
+        return [one for one in self.list() if one.status not in unsure and (one.last_activity or before) < before]
+
+    def fork(self, address: str, *, at: int | None = None, run_id: str | None = None) -> Fork:
+        """Make a new run of the job that starts from a kept checkpoint (default the newest) of a run, which may be alive.
+
+        It needs nothing of its origin any more. ``run_id``: its name (default: made of the origin's). On return it is
+        durable; interrupted, there is no such run. OptionError, CorruptionError, UntrustedError, StorageError.
+        """
+        return fork_run(self._root, self._find(address), self._clock, number=at, run_id=run_id)
+
+    def reset(self, address: str, *, to: int) -> int:
+        """Take a run back to a kept checkpoint: what came after does not count any more. The new checkpoint's number.
+
+        Durable on return; interrupted, it happened or it did not. RunBusyError, OptionError, CorruptionError,
+        UntrustedError, StorageError.
+        """
+        return reset_run(self._root, self._find(address), self._clock, number=to)
+
+    def diff(self, a: str, b: str) -> Diff:
+        """What differs between two checkpoints, ``ADDRESS`` (its newest) or ``ADDRESS@NUMBER`` each: names and sizes."""
+        (first, m), (second, n) = split_checkpoint(a), split_checkpoint(b)
+        return diff_checkpoints(self._root, (self._find(first), m), (self._find(second), n))
+
     def repair(
         self, address: str, *, dry_run: bool = False, accept_loss: bool = False, start_over: bool = False
     ) -> Repair:
@@ -239,6 +290,18 @@ class Store:
         if dry_run:
             return plan_repair(self._root, names)
         return repair_run(self._root, names, self._clock, accept_loss=accept_loss, start_over=start_over)
+
+    def failed(self, address: str) -> builtins.list[DeadLetter]:
+        """The items of the run's maps that failed, oldest first (of many, the newest thousand). Errors as for ``open``."""
+        return dead_letters(self._root, self._find(address))
+
+    def retry(self, address: str) -> Retried:
+        """Mark the failed items of a run: its next attempt executes them again. Durable on return. RunBusyError.
+
+        A finished run is reopened: the next call goes on from its newest checkpoint, with everything that was recorded
+        since. OptionError if there is none.
+        """
+        return retry_failed(self._root, self._find(address), self._clock)
 
     def sweep(self) -> Swept:
         """Remove what crashes left: packs that nothing needs, unfinished files, half-removed runs. Never a live run."""

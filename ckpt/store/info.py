@@ -35,11 +35,33 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An item of a map that failed. ``item`` is its identity (hexadecimal), ``text`` a short text of it."""
+
+    step: str
+    item: str
+    text: str
+    error: str
+    attempts: int
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many failed items are marked, to be executed by the next attempt; ``reopened``: the run was finished before."""
+
+    address: str
+    items: int
+    reopened: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A committed checkpoint. The job stood still for ``stall_s``; ``persist_s`` of work went on beside it.
 
     ``interval_s`` is the time since the checkpoint before (or the attempt's start), ``nbytes`` the size of the state
-    and ``stored_nbytes`` what had to be written for it. ``captured`` maps ``frame.variable`` to its size in bytes.
+    and ``stored_nbytes`` what had to be written for it. ``captured`` maps ``frame.variable`` to its size in bytes, ``logged`` the name of
+    an operation-logged object to its class and number of entries.
     """
 
     number: int
@@ -55,6 +77,7 @@ class Checkpoint:
     stored_nbytes: int
     captured: dict[str, int]
     remade: tuple[str, ...]
+    logged: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +170,45 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """A run ``address`` that was made of checkpoint ``checkpoint`` of ``origin``. ``nbytes`` is the size of its states,
+    ``stored_nbytes`` what had to be written for them."""
+
+    address: str
+    origin: str
+    checkpoint: int
+    nbytes: int
+    stored_nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiffEntry:
+    """An entry that differs: "added", "removed", "resized", "changed", or "unknown" (of equal size, or small: not compared).
+
+    ``a`` and ``b`` are its sizes, -1 for what is no buffer, None where it is not.
+    """
+
+    name: str
+    change: str
+    a: int | None
+    b: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What differs between the checkpoints ``a`` and ``b`` (``job/run_id@number``), and the bytes that they share."""
+
+    a: str
+    b: str
+    position_a: str
+    position_b: str
+    entries: tuple[DiffEntry, ...]
+    shared_nbytes: int
+    only_a_nbytes: int
+    only_b_nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One record of a run's log, as far as it can be shown without unpickling. ``nbytes`` is that of its sections."""
 
@@ -170,3 +232,11 @@ class Finding:
     what: str
     serious: bool
     other_key: bool = False
+
+
+def operations_text(head: dict[str, Any]) -> str:
+    """What a record of operations of logged objects holds: ``3 operations on rows, seen``."""
+    logged = head["logged"]
+    count = logged.get("count", 0)
+    on = ", ".join(sorted(logged.get("objects", {})))
+    return f"{count} operation{'s' * (count != 1)}{' on ' * bool(on)}{on}"

@@ -11,6 +11,7 @@ from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
 from ckpt.lease import current_holder
+from ckpt.letters import MOVED
 from ckpt.root import StoreRoot
 from ckpt.storage import is_in_process, local_path
 from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
@@ -103,7 +104,7 @@ def _summary(names: RunNames, stored: Stored, records: list[Record], story: Stor
         checkpoints=checkpoints[-1].head["number"] if checkpoints else 0,
         nbytes=stored.nbytes,
         last_activity=max(moments, default=None),
-        position="done" if status == "finished" else _position(checkpoints[-1].head) if checkpoints else "",
+        position="done" if status == "finished" else _position(_newest_position(story)) if checkpoints else "",
         arguments=str(starts[-1].head.get("arguments", "")) if starts else "",
     )
 
@@ -128,6 +129,13 @@ def _attempt_status(start: Record, story: Story, *, alive: bool | None) -> Statu
 def _moment(record: Record) -> float | None:
     moment = record.head.get("when", record.head.get("started"))
     return float(moment) if isinstance(moment, int | float) else None
+
+
+def _newest_position(story: Story) -> Mapping[str, Any]:
+    """The head of the record from which a resume goes on: the newest checkpoint, or a position recorded since."""
+    newest = story.checkpoints[-1]
+    since = (one for one in reversed(story.operations) if one.lsn > newest.lsn and "path" in one.head)
+    return next(since, newest).head
 
 
 def _position(head: Mapping[str, Any]) -> str:
@@ -155,12 +163,19 @@ def describe(
             *(_attempt(start, records, story, alive=alive if start is starts[-1] else False) for start in starts),
         ),
         checkpoints=tuple(map(_checkpoint, checkpoints)),
-        operations=sum(record.lsn > behind for record in story.operations),
+        operations=sum(_count(record) for record in story.operations if record.lsn > behind),
         log_position=lsn_text(records[-1].lsn) if records else "",
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),
         torn=tuple(torn_findings(names, torn)),
     )
+
+
+def _count(record: Record) -> int:
+    """The operations that a record holds."""
+    if "logged" in record.head:
+        return int(record.head["logged"]["count"])
+    return 0 if MOVED in record.head else int(record.head.get("items", 1))
 
 
 def damage_findings(names: RunNames, damages: Iterable[Damage]) -> list[Finding]:
@@ -221,6 +236,7 @@ def _checkpoint(record: Record) -> Checkpoint:
         stored_nbytes=head["stored_nbytes"],
         captured=dict(head.get("captured", {})),
         remade=tuple(head.get("remade", ())),
+        logged={name: (kind, size) for name, (kind, size) in head.get("logged", {}).get("objects", {}).items()},
     )
 
 

@@ -24,7 +24,7 @@ from ckpt.protocols import Clock
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef
 from ckpt.store.reading import Stored, stored_keys
-from ckpt.store.story import REMOVAL, story_of
+from ckpt.store.story import FORK, REMOVAL, story_of
 from ckpt.store.verifying import references
 
 
@@ -89,7 +89,10 @@ def sweep_run(root: StoreRoot, names: RunNames, clock: Clock) -> list[tuple[str,
 
 def _half_removed(view: LogView, stored: Stored) -> bool:
     fences = [record for record in view.records if record.kind is Kind.FENCE]
-    return REMOVAL in fences[-1].head if fences else not stored.slots
+    if not fences:
+        return not stored.slots
+    # The segment of a fork that was made lifts the floor over its FENCE.
+    return bool(fences[-1].head.keys() & {REMOVAL, FORK})
 
 
 def _sweep_orphans(root: StoreRoot, names: RunNames, view: LogView, stored: Stored) -> list[tuple[str, int]]:

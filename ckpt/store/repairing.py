@@ -23,6 +23,7 @@ from ckpt.format.records import Kind, lsn_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
+from ckpt.recovery import moved
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store.info import Finding, Repair
@@ -96,7 +97,7 @@ def _records(
     if saved.record is not None:
         head = dict(saved.record.head)
         if saved.record.kind is Kind.CHECKPOINT:
-            head["covers"] = lsn_of(slot, len(records))
+            head = moved(head, lsn_of(slot, len(records)))
         records.append((saved.record.kind, head, saved.record.sections))
     return records + [(record.kind, record.head, record.sections) for record in saved.operations]
 

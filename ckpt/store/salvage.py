@@ -12,14 +12,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from ckpt.errors import IntegrityError, MissingKeyError
+from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, kind_at
 from ckpt.log import LogView
-from ckpt.recovery import History, ReadSnapshot, history_of, open_checkpoint
+from ckpt.recovery import (
+    LOGGED,
+    History,
+    ReadSnapshot,
+    history_of,
+    is_needed,
+    names_later_checkpoint,
+    needed_from,
+    open_checkpoint,
+)
 from ckpt.snapshot import SnapshotRef
-from ckpt.store.info import Loss
+from ckpt.store.info import Loss, operations_text
 
 _BEFORE_ALL = -1
 
@@ -92,7 +101,7 @@ class _Salvager:
     def _candidates(self) -> list[Record]:
         """The result and the checkpoints, what to try first in front."""
         history = self.history
-        checkpoints = [one for one in reversed(history.checkpoints) if lsn_slot(_covers(one)) >= self.view.floor]
+        checkpoints = [one for one in reversed(history.checkpoints) if lsn_slot(needed_from(one.head)) >= self.view.floor]
         if history.finished is None:
             return checkpoints
         every = [history.finished, *checkpoints]
@@ -104,6 +113,7 @@ class _Salvager:
         """Whether all that ``record`` names is there and right; if not, that is a loss."""
         try:
             if record.kind is Kind.CHECKPOINT:
+                self._check_history(record)
                 open_checkpoint(record, self.read)
             else:
                 self.read(SnapshotRef.decode(record.sections[0]))
@@ -115,11 +125,17 @@ class _Salvager:
             return False
         return True
 
+    def _check_history(self, record: Record) -> None:
+        """CorruptionError if operations of logged objects that the checkpoint builds upon are lost."""
+        for hole in self.holes:
+            if LOGGED in record.head and hole.last > needed_from(record.head) and hole.after < record.lsn:
+                raise CorruptionError("operations that it builds upon are lost", path=hole.damage.path, offset=hole.damage.offset)
+
     def _resume_at(self, record: Record) -> Salvage:
         if record.kind is Kind.STATUS:
             operations = self._operations(record.lsn, keep=False)
         else:
-            operations = self._operations(_covers(record), keep=True)
+            operations = self._operations(needed_from(record.head), keep=True, checkpoint=record)
         return Salvage(record, operations, False, self.losses)
 
     def _begin(self) -> Salvage:
@@ -133,16 +149,21 @@ class _Salvager:
         got_on = trimmed or bool(history.checkpoints) or history.finished is not None
         return Salvage(None, operations, got_on, self.losses)
 
-    def _operations(self, since: int, *, keep: bool) -> list[Record]:
-        """Those behind LSN ``since`` that are kept; the others, and what damage hides, become losses."""
+    def _operations(self, since: int, *, keep: bool, checkpoint: Record | None = None) -> list[Record]:
+        """Those behind LSN ``since`` that are kept; the others, and what damage hides, become losses.
+
+        Operations of logged objects are one history: behind one that is lost, none is kept.
+        """
         cut = min((hole.after for hole in self.holes if hole.last > since), default=None)
         for hole in self.holes:
             self._lose_hole(hole, made_up_for=hole.last <= since)
-        kept = []
+        kept, broken = [], False
         for record in self.history.operations:
-            if record.lsn <= since:
+            if record.lsn <= since or (checkpoint is not None and not is_needed(record, checkpoint.head)):
                 continue
-            if keep and (cut is None or record.lsn <= cut):
+            logged = LOGGED in record.head
+            broken = broken or (logged and checkpoint is not None and names_later_checkpoint(record, checkpoint.head))
+            if keep and (cut is None or record.lsn <= cut) and not (logged and broken):
                 kept.append(record)
             else:
                 self._lose_operation(record)
@@ -172,7 +193,10 @@ class _Salvager:
     def _lose_operation(self, record: Record) -> None:
         head = record.head
         where = f" at {head['where']}" if head.get("where") else ""
-        what = f"the operation {head.get('step', '?')}{where} ({lsn_text(record.lsn)}): it will be executed again"
+        if LOGGED in head:
+            what = f"{operations_text(head)}{where} ({lsn_text(record.lsn)}): executed again if the program does the same again"
+        else:
+            what = f"the operation {head.get('step', '?')}{where} ({lsn_text(record.lsn)}): it will be executed again"
         self._lose(self._path_of(record), 0, what, acknowledged=True)
 
     def _path_of(self, record: Record) -> str:
@@ -194,10 +218,6 @@ def sections_of(record: Record | None) -> Iterator[memoryview | bytes]:
     """The references of a saved record."""
     if record is not None:
         yield from record.sections if record.kind is Kind.CHECKPOINT else record.sections[:1]
-
-
-def _covers(record: Record) -> int:
-    return int(record.head["covers"])
 
 
 def _checkpoint_text(record: Record) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt.errors import CorruptionError, UnknownFormatError, UntrustedError
+from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError, UnknownFormatError, UntrustedError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.log import LogView, read_log
-from ckpt.recovery import history_of
+from ckpt.recovery import find_resume_point, history_of, needed_from, result_record
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store.info import Finding
@@ -37,7 +37,25 @@ def verify_run(root: StoreRoot, names: RunNames, expect_at_least: str | None = N
                     problems += _verify_snapshot(root, names, ref, record)
     problems += _dead_end(names, view)
     unique = {(problem.path, problem.offset, problem.what): problem for problem in problems}
-    return [*unique.values(), *_notes(root, names, view, wanted)]
+    ways = [_way_on(root, names, view)] if unique else []
+    return [*unique.values(), *ways, *_notes(root, names, view, wanted)]
+
+
+def _way_on(root: StoreRoot, names: RunNames, view: LogView) -> Finding:
+    """What the next start of a run with problems would do, as a note."""
+    history = history_of(view.records)
+    try:
+        if result_record(view, history, names) is not None:
+            what = "all the same the recorded result is returned"
+        else:
+            point = find_resume_point(
+                view, history, names, lambda ref: [*read_snapshot(ref, root.storage, names, root.key)], tell=lambda _: None
+            )
+            at = f"at checkpoint {point.head['number']} ({point.head['where']})" if point is not None else "at its beginning"
+            what = f"all the same the run can go on {at}"
+    except (IntegrityError, MissingKeyError):
+        what = f"the run cannot go on as it is: `ckpt repair {names.address} --dry-run` says what a repair would save"
+    return Finding(names.address, names.log_prefix, 0, what, False)
 
 
 def _dead_end(names: RunNames, view: LogView) -> list[Finding]:
@@ -45,7 +63,7 @@ def _dead_end(names: RunNames, view: LogView) -> list[Finding]:
     history = history_of(view.records)
     if history.finished is not None or history.began_lsn or view.floor <= FIRST_SLOT:
         return []
-    if any(lsn_slot(int(record.head["covers"])) >= view.floor for record in history.checkpoints):
+    if any(lsn_slot(needed_from(record.head)) >= view.floor for record in history.checkpoints):
         return []
     what = "nothing to resume from is left, and the run's beginning was trimmed away: the end of the log is missing"
     return [_problem(names, names.segment(view.next_slot - 1), 0, what)]

@@ -42,8 +42,8 @@ def load_forms() -> dict[str, str]:
     for name in ["numpy", "cloudpickle", *lazy]:
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as missing:
-            if (missing.name or "").split(".")[0] == "ckpt":
+        except (ModuleNotFoundError, ckpt.errors.OptionError) as missing:
+            if (getattr(missing, "name", None) or "").split(".")[0] == "ckpt":
                 raise  # anything else is of an extra that no form uses
     return failures
 

@@ -21,6 +21,7 @@ class Mutant:
 _LOCAL = "tests/unit/test_storage_local.py"
 _TAKEOVER, _WRITER = "tests/unit/test_log_takeover.py", "tests/unit/test_log_writer.py"
 _LOG_DAMAGE, _SNAPSHOT_DAMAGE = "tests/unit/test_log_damage.py", "tests/unit/test_snapshot_damage.py"
+_LOGGED, _LOGGED_MACHINE = "tests/unit/test_logged.py", "tests/property/test_logged_machine.py"
 
 MUTANTS = (
     Mutant(
@@ -220,9 +221,64 @@ MUTANTS = (
         "tests/unit/test_root.py", "test_key_that_others_can_read_or_change_is_refused",
     ),
     Mutant(
-        "staged memory is the job's own", "1", "staging.py",
-        "            if source.nbytes < SMALL_COPY:\n                part[:] = source\n",
-        "            if source.nbytes < SMALL_COPY:\n                pass\n",
+        "staged memory is the job's own", "1", "staging/stager.py",
+        "            if source.nbytes < rawmemory.SMALL_COPY:\n                part[:] = source\n",
+        "            if source.nbytes < rawmemory.SMALL_COPY:\n                pass\n",
         "tests/unit/test_staging.py", "test_parts_are_the_skeleton_and_the_buffers",
+    ),
+    Mutant(
+        "a task at work at a safe point is overlooked", "2", "session/tasks.py",
+        "        if task is current.own_task() or", "        if task is not None or",
+        "tests/unit/test_async_refused.py", "test_task_that_is_at_work_at_a_safe_point_is_refused_after_one_iteration",
+    ),
+    Mutant(
+        "a cancellation does not wait for the record that is being written", "5", "session/coroutines.py",
+        "            cancelled = error\n", "            raise\n",
+        "tests/unit/test_async.py", "test_cancellation_while_the_record_is_written_comes_when_it_is_durable",
+    ),
+    Mutant(
+        "steps side by side move the generators on", "1", "session/coroutines.py",
+        "                    write_random_state(before)\n", "                    pass\n",
+        "tests/unit/test_async_identity.py", "test_generators_after_steps_that_draw_are_the_same_after_a_resume",
+    ),
+    Mutant(
+        "a position is not durable when the next item is handed out", "3", "session/journal.py",
+        "        self._append({**self.batch(), **head}, durable=True)", "        self._append({**self.batch(), **head}, durable=False)",
+        "tests/crash/test_logged.py", "test_committed_iterations_are_never_executed_again",
+    ),
+    Mutant(
+        "operations of an iteration that did not end count", "1", "session/history.py",
+        "        return found[start - self.first : end - self.first]", "        return found[start - self.first :]",
+        _LOGGED_MACHINE, "test_random_operations_and_kills",
+    ),
+    Mutant(
+        "operations behind the point where an attempt went on stay", "1", "session/history.py",
+        "            found[at:] = operations", "            found += operations",
+        _LOGGED_MACHINE, "test_random_operations_and_kills",
+    ),
+    Mutant(
+        "an image may be ahead of a state on the path", "1", "session/journal.py",
+        "        if lowest >= self.position and", "        if",
+        _LOGGED, "test_objects_are_exact_at_every_state_of_the_path_with_images",
+    ),
+    Mutant(
+        "operations on the way to the resume point are recorded again", "1", "session/journal.py",
+        "        if not self._recording:\n            return\n", "",
+        _LOGGED, "test_objects_are_exact_at_every_state_of_the_path_with_images",
+    ),
+    Mutant(
+        "a position is recorded although random numbers were drawn", "1", "session/committing.py",
+        "        return bool(node.drew == read_random_state())", "        return True",
+        _LOGGED, "test_random_numbers_that_an_iteration_drew_come_back",
+    ),
+    Mutant(
+        "the log is let go of as if there were no logged objects", "3", "session/saving.py",
+        "retention.committed(lsn, needed_from(request.head), packs)", 'retention.committed(lsn, request.head["covers"], packs)',
+        _LOGGED, "test_log_and_images_stay_in_proportion_to_what_there_is",
+    ),
+    Mutant(
+        "an older checkpoint stands in for one that positions rest on", "2", "recovery.py",
+        "        if names_later_checkpoint(one, point.head):", "        if False:",
+        _LOGGED, "test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one",
     ),
 )  # fmt: skip

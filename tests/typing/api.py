@@ -5,8 +5,11 @@ A line with ``# type: ignore[code]`` is one that has to be refused: mypy reports
 
 from __future__ import annotations
 
+import asyncio
+import csv
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import assert_type
+from typing import IO, assert_type
 
 import ckpt
 
@@ -41,6 +44,40 @@ def fetch(url: str, timeout_s: float = 10.0) -> bytes:
     return url.encode()
 
 
+@ckpt.job
+async def crawl(urls: list[str], depth: int = 1) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for url in ckpt.loop(urls, key=str):
+        assert_type(url, str)
+        assert_type(await get(url), bytes)
+        first, second = await asyncio.gather(get(url), ckpt.step(get, key=url)(url))
+        assert_type(second, bytes)
+        sizes[url] = len(first)
+    async for line in ckpt.loop(lines(), name="lines"):
+        assert_type(line, str)
+    return sizes
+
+
+@ckpt.step(retries=2)
+async def get(url: str, timeout_s: float = 1.0) -> bytes:
+    return url.encode()
+
+
+async def lines() -> AsyncIterator[str]:
+    yield "line"
+
+
+async def async_jobs_keep_their_signature() -> None:
+    assert_type(await crawl(["a"]), dict[str, int])
+    assert_type(await crawl.options(run_id="first")(["a"], depth=2), dict[str, int])
+    assert_type(asyncio.run(crawl(["a"])), dict[str, int])
+    assert_type(crawl.address(["a"]), str)
+    await crawl("a")  # type: ignore[arg-type]
+    await get(1)  # type: ignore[arg-type]
+    async for _ in ckpt.loop([1]):  # type: ignore[attr-defined]
+        pass
+
+
 def jobs_keep_their_signature() -> None:
     assert_type(plain(3), float)
     assert_type(plain(3, seed=4), float)
@@ -65,13 +102,38 @@ def steps_keep_their_signature() -> None:
     ckpt.step(size_of, retires=3)  # type: ignore[call-overload]
 
 
+def maps_yield_the_results_type() -> None:
+    for size in ckpt.map(size_of, [Path()], key=str, executor="processes", max_workers=2, timeout="5s"):
+        assert_type(size, int)
+    for length in ckpt.loop(ckpt.map(len, ["a"], ordered=False, retries=2, retry_on=OSError, limit="10/s")):
+        assert_type(length, int)
+    for found in ckpt.map(len, ["a"], on_error="collect"):
+        if isinstance(found, ckpt.Failed):
+            assert_type(found.attempts, int)
+            assert_type(found.error, BaseException)
+        else:
+            assert_type(found, int)
+    ckpt.map(len, [1])  # type: ignore[arg-type]
+    ckpt.map(len, ["a"], on_error="ignore")  # type: ignore[call-overload]
+
+
 def loops_yield_the_items_type() -> None:
     for word in ckpt.loop(["a", "b"], key=len):
         assert_type(word, str)
     for left, right in ckpt.loop(zip([1], ["a"], strict=True)):
         assert_type(left, int)
         assert_type(right, str)
-    ckpt.loop(3)  # type: ignore[arg-type]
+    ckpt.loop(3)  # type: ignore[call-overload]
+
+
+class Ledger(ckpt.Logged):
+    def __init__(self, opening: int) -> None:
+        self.balance = opening
+
+    @ckpt.operation
+    def post(self, account: str, amount: int) -> int:
+        self.balance += amount
+        return self.balance
 
 
 def open_gives_a_run() -> None:
@@ -83,10 +145,28 @@ def open_gives_a_run() -> None:
         assert_type(run.log_position, str)
         run.checkpoint()
         run.request_checkpoint()
+        run.dict("seen")["a"] = 1
+        run.list("rows").append("b")
+        assert_type(run.counter("hits").add(2), float)
+        assert_type(len(run.dict("seen")), int)
+    with ckpt.open("name", sync="interval:1s", expect_at_least="1.2") as run:
+        ledger = run.logged(Ledger, "ledger", 3, check=True)
+        assert_type(ledger.post("ann", 2), int)
+        ledger.post("ann")  # type: ignore[call-arg]
+    ckpt.open("name", synch="always")  # type: ignore[call-arg]
     current = ckpt.current_run()
     if current is not None:
         assert_type(current.address, str)
     current.checkpoint()  # type: ignore[union-attr]
+
+
+def outputs_are_files() -> None:
+    with ckpt.output("a.csv", "w", newline="") as text:
+        assert_type(text, IO[str])
+        csv.writer(text).writerow([1])
+    assert_type(ckpt.output(Path("a.bin"), "ab"), IO[bytes])
+    ckpt.output("a.bin", "ab", encoding="utf-8")  # type: ignore[call-overload]
+    ckpt.output("a.txt", "r")  # type: ignore[call-overload]
 
 
 def errors_are_a_tree() -> None:

@@ -20,7 +20,7 @@ def test_store_that_cannot_be_written_says_where_to_put_another(number: int) -> 
 
 def test_open_file_is_never_advised_to_be_appended_to() -> None:
     with tempfile.TemporaryFile("w") as file:
-        assert advice(file, "file") == "write inside a ckpt.step, or write one whole file per item"
+        assert advice(file, "file") == "write with ckpt.output(path), which is cut back on a resume, or one whole file per item in a ckpt.step"
 
 
 @pytest.mark.parametrize(("value", "said"), [(object(), "an object has"), ((n for n in ()), "a generator has")])

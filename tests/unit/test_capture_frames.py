@@ -339,13 +339,13 @@ def test_loop_that_another_thread_advances_is_refused(scratch: Path) -> None:
 
 def test_modules_of_the_user_are_the_users_wherever_they_are_installed() -> None:
     code = json.dumps.__code__
-    assert frames._role(code, "") == "library"
-    assert frames._role(code, frames.home_of(code)) == "user"
-    assert frames._role(json.JSONEncoder.encode.__code__, frames.home_of(code)) == "user"
-    assert frames._role(heapq.merge.__code__, frames.home_of(code)) == "library"
-    assert frames._role(frames.user_frame.__code__, "") == "passed over"
-    assert frames._role(contextlib.ExitStack.close.__code__, "") == "passed over"
-    assert frames._role(here().f_code, "") == "user"
+    assert frames._role(code.co_filename, "") == "library"
+    assert frames._role(code.co_filename, frames.home_of(code.co_filename)) == "user"
+    assert frames._role(json.JSONEncoder.encode.__code__.co_filename, frames.home_of(code.co_filename)) == "user"
+    assert frames._role(heapq.merge.__code__.co_filename, frames.home_of(code.co_filename)) == "library"
+    assert frames._role(frames.user_frame.__code__.co_filename, "") == "passed over"
+    assert frames._role(contextlib.ExitStack.close.__code__.co_filename, "") == "passed over"
+    assert frames._role(here().f_code.co_filename, "") == "user"
 
 
 def test_exception_that_drops_a_loop_is_told_from_a_break() -> None:
@@ -382,6 +382,6 @@ def test_packages_of_the_user_and_of_a_distribution_are_library_code(monkeypatch
     try:
         for folder in (site.getusersitepackages(), debian):
             code = compile("0", f"{folder}/some_package/module.py", "exec")
-            assert frames._role(code, "") == "library"
+            assert frames._role(code.co_filename, "") == "library"
     finally:
         frames._library_folders.cache_clear()

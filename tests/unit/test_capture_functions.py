@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from unit.capture_support import attempt, check_resumed, tick
 
 import ckpt
+from ckpt.capture import functions
 
 
 def check(job: Any, scratch: Path) -> None:
@@ -217,3 +221,25 @@ def partials() -> Any:
 
 def test_partials_and_bound_methods_work_on_the_restored_objects(scratch: Path) -> None:
     check(partials, scratch)
+
+
+SAME_SOURCE = """
+def outer():
+    def inner():
+        return 7
+    return inner
+"""
+
+
+def test_functions_of_two_files_with_the_same_text_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for name in ("twin_one", "twin_two"):
+        module = types.ModuleType(name)
+        exec(compile(SAME_SOURCE, f"/somewhere/{name}.py", "exec"), vars(module))  # noqa: S102 - it is the text above
+        monkeypatch.setitem(sys.modules, name, module)
+        made.append(module.outer())
+    assert made[0].__code__ == made[1].__code__, "equal as code objects, although of two files"
+    for inner in made:
+        address = functions.address_of(inner, [])
+        assert address is not None
+        assert functions.find_code(address, [])[0] is inner.__code__

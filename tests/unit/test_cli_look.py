@@ -189,7 +189,11 @@ def test_verify_ends_with_status_1_only_for_problems(store: Path, call: Callable
     assert result.exit_code == 1
     assert "problem: sim/aaaa/pack/1-0.pack at byte 0: the pack is missing" in result.output
     assert "1 run verified: 1 problem\n" in result.output
-    assert [finding["serious"] for finding in json.loads(call("verify", "--json").output)] == [True, False]
+    assert "note: sim/aaaa/log/ at byte 0: all the same the run can go on at checkpoint 1 (" in result.output
+    assert [finding["serious"] for finding in json.loads(call("verify", "--json").output)] == [True, False, False]
+    (segment,) = (store / "sim/aaaa/log").iterdir()
+    segment.write_bytes(segment.read_bytes()[:40] + b"?" + segment.read_bytes()[41:])
+    assert "the run cannot go on as it is: `ckpt repair sim/aaaa --dry-run` says" in call("verify", "sim/aaaa").output
     assert call("verify", "sim/bbbb").exit_code == 0
 
 

@@ -165,9 +165,9 @@ def test_rebinding_a_global_is_refused_because_globals_are_not_part_of_the_state
     assert caught.value.fix
 
 
-def test_asynchronous_jobs_are_refused(tmp_path: Path) -> None:
+def test_async_generator_functions_as_jobs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedCodeError) as caught:
-        load(tmp_path, "@ckpt.job\nasync def job(xs):  # HERE\n    return xs\n")
+        load(tmp_path, "@ckpt.job\nasync def job(xs):  # HERE\n    yield xs\n")
     assert caught.value.fix
 
 

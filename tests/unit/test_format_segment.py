@@ -130,6 +130,23 @@ def test_flip_in_a_record_whose_digest_ends_in_zeros_behind_a_sector_boundary_is
         assert parsed.torn is None
 
 
+@pytest.mark.parametrize("behind", range(1, 8))
+def test_record_that_lost_only_the_last_bytes_of_its_digest_is_still_read(behind: int):
+    first = encode_payload({})
+    size = 1024 - len(build([first, encode_payload({"n": 1}, [b""])])[0]) + behind
+    data, ends = build([first, encode_payload({"n": 1}, [b"x" * size])])
+    assert len(data) == 1024 + behind
+    lost = bytearray(data[:1024] + bytes(behind))
+    parsed = parse_segment(lost, KEY, NAMES, 4)
+    assert (len(parsed.records), parsed.damages, parsed.torn, parsed.good_length) == (2, [], None, len(data))
+    for bit in range(ends[1] * 8, 1024 * 8, 5):
+        changed = bytearray(lost)
+        changed[bit // 8] ^= 1 << bit % 8
+        parsed = parse_segment(changed, KEY, NAMES, 4)
+        assert (len(parsed.records), parsed.torn) == (1, None), bit
+        assert parsed.damages, bit
+
+
 def test_zeros_inside_are_damage():
     data, ends = build([encode_payload({"n": n}, [b"x" * 600]) for n in range(3)])
     hole = data[:1024] + bytes(512) + data[1536:]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
+import time
 
 import pytest
 from unit.log_doubles import KEY, NAMES, Fault, SimDisk, SimObjects, op, ops, take_over
@@ -39,6 +41,31 @@ def test_acknowledged_record_survives_a_power_loss_and_a_queued_one_need_not(mak
     if isinstance(storage, SimDisk):
         storage.lose_power(random.Random(0))
     assert recovered(storage) == [1]
+
+
+def test_threads_that_record_again_and_again_go_on_sharing_syncs(tmp_path, monkeypatch):
+    """Those whose records a sync settled come back too late for the next one, unless that waits for them."""
+    storage, syncs = LocalStorage(tmp_path), []
+    fdatasync = os.fdatasync
+
+    def slow(fd):
+        syncs.append(fd)
+        fdatasync(fd)
+        time.sleep(0.01)
+
+    writer, _ = take_over(storage)
+    monkeypatch.setattr(os, "fdatasync", slow)
+    threads = [threading.Thread(target=lambda: [op(writer, 1) for _ in range(20)]) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(syncs) <= 20 * 16 / 6
+    assert len(ops(read_log(storage, NAMES, KEY))) == 20 * 16
+    before = len(syncs)
+    for number in range(5):
+        op(writer, number)
+    assert len(syncs) == before + 5
 
 
 @BOTH

@@ -48,7 +48,7 @@ def test_last_consumed_item_that_cannot_change_is_the_mark(item: object) -> None
         check_item("another", mark, 2, "here")
 
 
-@pytest.mark.parametrize("item", [[1], {}, ([],), Point(1, []), np.zeros(2), Opaque(), bytearray(b"a")], ids=repr)
+@pytest.mark.parametrize("item", [[1], {}, ([],), Point(1, []), np.zeros(2), Opaque(), bytearray(b"a")], ids=short_text)
 def test_item_that_the_job_may_have_changed_is_no_mark(item: object) -> None:
     assert base_mark(None, 3, item) is None
 
@@ -109,7 +109,7 @@ def test_input_that_cannot_be_looked_at_is_not_checked() -> None:
         ([1], "<list>"),
         (1.5, "1.5"),
     ],
-    ids=str,
+    ids=short_text,
 )
 def test_short_text_says_which_item_it_is(item: object, text: str) -> None:
     assert short_text(item) == text

@@ -176,3 +176,30 @@ def test_default_that_the_program_writes_out_is_stronger_than_the_environment(
     environment.setenv("CKPT_EVERY", "30s")
     assert Environment.read().apply(Options(every="1%")).every == "1%"
     assert Environment.read().apply(Options()).every == "30s"
+
+
+def test_a_trial_keeps_every_run_in_its_own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKPT_TRIAL", "/tmp/trial")
+    monkeypatch.setenv("CKPT_STORE", "s3://theirs/runs")
+    applied = Environment.read().apply(Options(store="/their/own"))
+    assert applied.store == "/tmp/trial/store"
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"), [("4096", 4096), ("512MiB", 2**29), ("2 GB", 2 * 10**9), ("1.5KiB", 1536), ("3T", 3 * 10**12)]
+)
+def test_size_is_understood(text: str, nbytes: int) -> None:
+    assert Options(memory_limit=text).memory_limit_bytes == nbytes
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"memory_limit": "much"}, {"memory_limit": 0}, {"memory_limit": "-1MB"}, {"mtbf": "often"}, {"mtbf": 0}]
+)
+def test_wrong_limit_or_time_between_failures_is_refused_with_the_fix(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError) as caught:
+        Options(**wrong)
+    assert caught.value.fix
+
+
+def test_time_between_failures_is_a_text_or_seconds() -> None:
+    assert (Options(mtbf="6h").mtbf_s, Options(mtbf=90).mtbf_s, Options().mtbf_s) == (21600, 90, None)

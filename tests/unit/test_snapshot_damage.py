@@ -95,7 +95,7 @@ def test_garbage_with_a_right_checksum_is_found(garbage, well_begun, form):
 def test_a_newer_reference_is_refused_as_such():
     encoded = write(fresh_storage(), PARTS).encode()
     with pytest.raises(UnknownFormatError):
-        SnapshotRef.decode(sealed(b"\x02" + encoded[1:-4]))
+        SnapshotRef.decode(sealed(b"\x03" + encoded[1:-4]))
 
 
 def test_parts_in_a_reference_that_were_changed_without_the_key_are_found():

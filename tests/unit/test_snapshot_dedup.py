@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from unit.snapshot_doubles import CHUNK, KEY, NAMES, fresh_storage, noise
 
 from ckpt.errors import StorageError, StorageFullError
-from ckpt.snapshot import SnapshotWriter, layout, read_snapshot, writer
+from ckpt.snapshot import SnapshotWriter, layout, read_snapshot
 from ckpt.staging import Stager
 
 
@@ -157,7 +157,7 @@ def test_a_snapshot_at_the_bound_of_packs_is_followed_by_one_that_needs_no_old_p
     storage = fresh_storage()
     snapshots = SnapshotWriter(storage, NAMES, KEY, 1)
     counts = []
-    with mock.patch.object(layout, "CHUNK_SIZE", 1000), mock.patch.object(writer, "MAX_PACKS", 5):
+    with mock.patch.object(layout, "CHUNK_SIZE", 1000), mock.patch.object(layout, "MAX_PACKS", 5):
         blocks = [noise(seed, 1000) for seed in range(40)]
         for step in range(12):
             blocks[step] = noise(100 + step, 1000)
@@ -172,7 +172,7 @@ class Snapshots(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.patches = [mock.patch.object(layout, "CHUNK_SIZE", 64), mock.patch.object(writer, "MAX_PACKS", 3)]
+        self.patches = [mock.patch.object(layout, "CHUNK_SIZE", 64), mock.patch.object(layout, "MAX_PACKS", 3)]
         for patch in self.patches:
             patch.start()
         self.storage = Faulty(fresh_storage(), 2)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt import staging
-from ckpt.staging import ALIGNMENT, Stager
+from ckpt.staging import ALIGNMENT, Stager, memory
 
 MIB = 1024 * 1024
 
@@ -155,7 +155,7 @@ def test_at_most_twice_the_peak_of_concurrent_use_is_kept():
     peak = 0
     for mib in [1, 3, 9, 2, 30, 5, 14, 1, 28, 7, 34, 38, 42, 50, 56, 64, 3]:
         state = stager.stage(b"", [bytes(mib * MIB)])
-        peak = max(peak, staging._region_size(mib * MIB))
+        peak = max(peak, memory._region_size(mib * MIB))
         assert stager.held_bytes <= 2 * peak
         state.release()
         assert stager.held_bytes <= 2 * peak

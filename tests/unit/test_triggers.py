@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt.errors import OptionError
-from ckpt.triggers import MIN_INTERVAL_S, Budget, Every, Iterations, parse
+from ckpt.triggers import MIN_INTERVAL_S, Auto, Budget, Every, Iterations, daly_interval, parse
 
 
 def played(fraction: float, costs: list[float]) -> tuple[Budget, float]:
@@ -93,3 +93,31 @@ def test_what_is_no_trigger_is_refused_with_the_fix(every: object) -> None:
     with pytest.raises(OptionError) as caught:
         parse(every)
     assert caught.value.fix
+
+
+def test_auto_takes_the_interval_of_daly_for_the_cost_that_it_sees() -> None:
+    trigger = parse("auto", mtbf_s=3600.0)
+    assert trigger.due_in(0, 5.0) <= 0, "the first one is due at once"
+    trigger.committed(0, 100.0, 2.0)
+    assert trigger.due_in(0, 100.0) == pytest.approx(daly_interval(2.0, 3600.0))
+    assert trigger.due_in(0, 100.0) == pytest.approx((2 * 2.0 * 3600) ** 0.5, rel=0.02), "Young's, nearly"
+    trigger.committed(0, 300.0, 8.0)
+    assert trigger.due_in(0, 300.0) == pytest.approx(daly_interval(8.0, 3600.0))
+
+
+@given(st.floats(0, 1e6), st.floats(1, 1e6))
+def test_auto_never_puts_more_work_at_risk_than_the_time_between_failures(cost: float, mtbf: float) -> None:
+    trigger = Auto(mtbf)
+    trigger.committed(0, 0.0, cost)
+    assert MIN_INTERVAL_S <= trigger.due_in(0, 0.0) <= mtbf * (1 + 1e-9)
+
+
+def test_auto_joins_other_triggers_with_its_time_between_failures() -> None:
+    trigger = parse("auto | 30s", mtbf_s=3600.0)
+    trigger.taken(0, 0.0)
+    trigger.committed(0, 0.0, 2.0)
+    assert trigger.due_in(0, 0.0) == 30
+    trigger = parse("auto | 1h", mtbf_s=7200.0)
+    trigger.taken(0, 0.0)
+    trigger.committed(0, 0.0, 2.0)
+    assert trigger.due_in(0, 0.0) == pytest.approx(daly_interval(2.0, 7200.0))

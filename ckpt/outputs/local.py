@@ -1,0 +1,118 @@
+"""A local output file: appended to at its end, cut back on a resume."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ckpt.errors import OutputChangedError, StorageError, StorageFullError
+from ckpt.outputs.claim import LocalClaim, Owner, claim_local
+from ckpt.storage.files import read_at, sync_data, sync_folder, write_all
+
+_PIECE = 1 << 20
+"""Bytes read at once when what is there is verified."""
+
+
+class LocalSink:
+    """The file at an absolute ``path``, claimed for the run (see ``registry.Sink``)."""
+
+    def __init__(self, path: str, owner: Owner, *, truncates: bool) -> None:
+        """OutputBusyError, OutputChangedError, StorageError."""
+        self.where, self._truncates = path, truncates
+        self._fd = -1
+        self._end = 0
+        self._unsynced = self._new = True
+        self._trouble: Exception | None = None
+        with self._errors("open"):
+            if not os.path.isdir(os.path.dirname(path)):
+                raise StorageError("its folder is not there", where=path, fix=f"make {os.path.dirname(path)}")
+            self._claim: LocalClaim = claim_local(path, owner, truncates=truncates)
+        self.start = self._claim.start
+
+    def cut(self, length: int, crc: int, more: Any) -> None:
+        with self._errors("open"):
+            if self._fd == -1:
+                self._fd = os.open(self.where, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            size = os.fstat(self._fd).st_size
+            self._verify(size, length, crc)
+            if size > length:
+                os.ftruncate(self._fd, length)
+        self._end = length
+
+    def _verify(self, size: int, length: int, crc: int) -> None:
+        """OutputChangedError unless the first ``length`` bytes are there, and are those that the run wrote."""
+        if size < length:
+            raise self._changed(f"has {size} bytes, and the run goes on behind byte {length}")
+        found, at = 0, self.start
+        while at < length:
+            data = read_at(self._fd, at, min(_PIECE, length - at))
+            found, at = zlib.crc32(data, found), at + len(data)
+        if found != crc:
+            raise self._changed(f"has other bytes than the run wrote (from byte {self.start} to {length})")
+
+    def _changed(self, what: str) -> OutputChangedError:
+        return OutputChangedError(
+            f"the output file {what}",
+            where=self.where,
+            fix="put the file back as it was, in the folder where the run began; or delete it with its .ckpt file and "
+            "start the run afresh: f.options(fresh=True)(...)",
+        )
+
+    def append(self, data: bytes) -> None:
+        if self._trouble is not None:
+            raise self._trouble
+        with self._errors("write"):
+            write_all(self._fd, (data,), self._end)
+            self._end += len(data)
+            self._unsynced = True  # after the write: a sync in between would not have its bytes
+
+    def saved(self) -> Any:
+        return None
+
+    def make_durable(self) -> None:
+        if self._trouble is not None:
+            raise self._trouble
+        if not self._unsynced or self._fd == -1:
+            return
+        self._unsynced = False  # before: what is written from here on is for the next time
+        try:
+            sync_data(self._fd)
+            if self._new:
+                sync_folder(Path(self.where).parent)
+                self._new = False
+        except OSError as error:
+            # What a failed fsync left on the disk is unknown, and a second one would say nothing of it.
+            what = f"the output file could not be made durable ({error.strerror}), so what is on the disk is unknown"
+            self._trouble = OutputChangedError(what, where=self.where, fix="run again: it goes on at its last checkpoint")
+            raise self._trouble from error
+
+    def complete(self) -> None:
+        self.make_durable()
+
+    def release(self) -> None:
+        with self._errors("release"):
+            self._claim.release()
+
+    def close(self) -> None:
+        if self._fd != -1:
+            os.close(self._fd)
+            self._fd = -1
+        self._claim.close()
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = StorageFullError if full else StorageError
+            fix = "free space there, then run again" if full else "mend what the cause says, then run again"
+            trouble = kind(f"cannot {doing} the output file: {error.strerror or error}", where=self.where, fix=fix)
+            if doing == "write":
+                self._trouble = trouble
+            raise trouble from error

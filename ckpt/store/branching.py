@@ -1,0 +1,187 @@
+"""Another way from an old checkpoint: ``fork`` makes a new run that starts there, ``reset`` takes the run itself back.
+
+Guarantees: nothing stored is unpickled; every byte that is copied was verified. A fork that is interrupted is no run (it is
+listed as empty, a second fork or ``sweep`` removes it); one that is made needs nothing of its origin. A reset happened
+or it did not. Neither touches a live run: whoever resets holds its lease and has fenced off every earlier attempt.
+
+On disk. Fork: FENCE(fork) of the new run; its packs; one segment, created whole, with STATUS(reset), STATUS(running),
+the CHECKPOINT and how it came about: the commit point. Reset: FENCE(reset); one CHECKPOINT record that names the old
+snapshots and covers all that was recorded until now: the commit point. Nothing is rewritten or deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckpt import host
+from ckpt.errors import CorruptionError, OptionError
+from ckpt.format.names import RunNames
+from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
+from ckpt.holder import Holder
+from ckpt.log import LogView, LogWriter, Place, read_log
+from ckpt.protocols import Buffer, Clock
+from ckpt.recovery import VOID, history_of, is_needed, moved, needed_from, open_checkpoint
+from ckpt.root import StoreRoot
+from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
+from ckpt.staging import Stager
+from ckpt.store.info import Fork
+from ckpt.store.reading import stored_keys
+from ckpt.store.removing import alone, sweep_run
+from ckpt.store.story import FORK, RESET, story_of
+
+FORK_TRIES = 100
+"""Names that a fork without a name of its own tries."""
+
+
+def checkpoint_of(root: StoreRoot, names: RunNames, number: int | None) -> tuple[LogView, Record]:
+    """The log and the record of checkpoint ``number`` (None: the newest). OptionError where it is not kept."""
+    view = read_log(root.storage, names, root.key)
+    history = history_of(view.records)
+    if history.finished is not None and history.finished.sections:
+        what = "the run is finished, so only its result is kept"
+        raise OptionError(what, where=names.address, fix="take a run that is not finished, or start this one afresh")
+    found = [one for one in history.checkpoints if number in (None, one.head["number"])]
+    if found:
+        return view, found[-1]
+    there = ", ".join(str(one.head["number"]) for one in history.checkpoints) or "none"
+    what = f"checkpoint {number} is not kept" if number is not None else "the run has no checkpoint"
+    raise OptionError(f"{what} (kept: {there})", where=names.address, fix="choose one of these; keep more with keep=")
+
+
+def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | None, run_id: str | None) -> Fork:
+    """Make a new run of the same job that goes on at a checkpoint of ``names``, which may be alive.
+
+    OptionError (no such checkpoint; a run ``run_id`` is there), CorruptionError (it does not verify, or a live run has just
+    let go of it), UntrustedError, StorageError.
+    """
+    view, record = checkpoint_of(root, names, number)
+    _check_kept(view, record, names)
+    number = int(record.head["number"])
+    new = RunNames(names.job, run_id) if run_id else _free_name(root, names, number)
+    sweep_run(root, new, clock)  # what an interrupted fork has left there
+    with alone(root, new, clock):
+        if stored_keys(root, new).slots:
+            raise OptionError("there is such a run already", where=new.address, fix="give the fork another name: --as")
+        fence = {**Holder.this_process(clock).to_json(), FORK: f"{names.address}@{number}"}
+        log, _ = LogWriter.take_over(Place(root.storage, new, root.key, host.entropy, clock), fence=fence)
+        try:
+            sections, stored = _copied(root, names, new, record, log.epoch)
+            facts = _facts(view, new, f"{names.address}@{number}")
+            head = moved(record.head, lsn_of(log.next_slot, 2))
+            operations = [
+                (one.kind, one.head, one.sections)
+                for one in history_of(view.records).operations
+                if is_needed(one, record.head) and one.lsn <= int(record.head["covers"])
+            ]
+            log.rewrite(_fork_records(head, facts, sections, operations, clock.now()))  # Commit point.
+        finally:
+            log.close()
+    return Fork(new.address, names.address, number, int(record.head["nbytes"]), stored)
+
+
+def _free_name(root: StoreRoot, names: RunNames, number: int) -> RunNames:
+    for n in range(1, FORK_TRIES + 1):
+        new = RunNames(names.job, f"{names.run_id}-at-{number}" + (f"-{n}" if n > 1 else ""))
+        if not stored_keys(root, new).slots:
+            return new
+    raise OptionError("the run has many forks at this checkpoint", where=names.address, fix="give a name: --as RUN_ID")
+
+
+def _copied(
+    root: StoreRoot, names: RunNames, new: RunNames, record: Record, epoch: int
+) -> tuple[list[Buffer], int]:
+    """The record's references, of snapshots that are the new run's own; and the bytes stored for them.
+
+    Packs are signed for the run that they belong to (and encrypted under its name), so they are written again.
+    """
+    writer = SnapshotWriter(root.storage, new, root.key, epoch)
+    written: dict[bytes, bytes] = {}
+    stored = 0
+    for section in record.sections:
+        encoded = bytes(section)
+        if encoded not in written:
+            parts = read_snapshot(SnapshotRef.decode(encoded), root.storage, names, root.key)
+            staged = Stager().stage(bytes(parts[0]), [*parts[1:]])
+            try:
+                ref = writer.write(staged)
+            finally:
+                staged.release()
+            written[encoded] = ref.encode()
+            stored += ref.stored_nbytes
+    return [written[bytes(section)] for section in record.sections], stored
+
+
+def _facts(view: LogView, new: RunNames, origin: str) -> dict[str, Any]:
+    """What the log of a fork says of its beginning. The origin's command would start the origin, so it names none."""
+    starts = story_of(view.records).starts
+    return {**(starts[-1].head if starts else {}), "run_id": new.run_id, "command": [], FORK: origin}
+
+
+def _fork_records(
+    head: dict[str, Any], facts: dict[str, Any], sections: list[Buffer], operations: list[Any], now_s: float
+) -> list[Any]:
+    """All that the log of a fork says: written as an attempt writes it that starts afresh and gets so far."""
+    ended = {
+        **facts, "status": "preempted", "when": now_s, "error": f"forked from {facts[FORK]}", "attempts": [],
+        "seconds": 0.0, "checkpoints": 0, "stall_s": 0.0, "cost_s": 0.0,
+    }  # fmt: skip
+    return [
+        (Kind.STATUS, {"status": "reset", "when": now_s, FORK: facts[FORK]}, []),
+        (Kind.STATUS, {**facts, "status": "running"}, []),
+        (Kind.CHECKPOINT, head, sections),
+        *operations,
+        (Kind.STATUS, ended, []),
+    ]
+
+
+def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) -> int:
+    """Take the run back to checkpoint ``number``; the number of the checkpoint that says so.
+
+    Steps recorded since are executed again. RunBusyError (alive), OptionError (no such checkpoint, or finished),
+    CorruptionError (the log or the checkpoint does not verify), UntrustedError, StorageError.
+    """
+    with alone(root, names, clock):
+        view, record = checkpoint_of(root, names, number)
+        _check_whole(view, names)
+        if history_of(view.records).finished is not None:
+            raise OptionError("the run is finished", where=names.address, fix="fork it: ckpt fork")
+        _check_kept(view, record, names)
+        open_checkpoint(record, lambda ref: read_snapshot(ref, root.storage, names, root.key))
+        fence = {**Holder.this_process(clock).to_json(), RESET: number}
+        log, now = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
+        try:
+            _check_whole(now, names)
+            following = 1 + max(int(one.head["number"]) for one in history_of(now.records).checkpoints)
+            head = {
+                **record.head, "number": following, "covers": log.position, "reason": "reset", RESET: number,
+                VOID: [int(record.head["covers"]), log.position], "stall_s": 0.0, "persist_s": 0.0, "interval_s": 0.0, "stored_nbytes": 0,
+            }  # fmt: skip
+            # Commit point: the newest checkpoint is the old one, and it covers all that was recorded since.
+            log.append(Kind.CHECKPOINT, head, [bytes(section) for section in record.sections])
+        finally:
+            log.close()
+    return following
+
+
+def _check_kept(view: LogView, record: Record, names: RunNames) -> None:
+    """Whether the log still has what the checkpoint rests on besides its snapshots (logged objects, maps)."""
+    needed = needed_from({**record.head, "covers": view.records[-1].lsn})
+    if needed >= 0 and lsn_slot(needed) < view.floor:
+        what = f"what checkpoint {record.head['number']} needs is not kept"
+        raise OptionError(what, where=names.address, fix="choose a newer one")
+    if needed < int(record.head["covers"]):
+        _check_whole(view, names)
+
+
+def _check_whole(view: LogView, names: RunNames) -> None:
+    """A new checkpoint would make up for damage, and what was lost there would be given up without a word."""
+    for damage in view.damages:
+        fix = "see `ckpt verify`, and mend it first: ckpt repair"
+        raise CorruptionError(f"{damage.reason}; nothing was changed", path=damage.path, offset=damage.offset, fix=fix)
+
+
+def split_checkpoint(text: str) -> tuple[str, int | None]:
+    """``ADDRESS@NUMBER`` as (address, number); the number is None where none is given."""
+    address, at, number = text.rpartition("@")
+    return (address, int(number)) if at and number.isdecimal() else (text, None)
+

@@ -1,0 +1,62 @@
+"""Forms: arrays that are large enough to be watched for what changes in them (``STAGING``: how)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, cast
+
+import numpy as np
+from programs.bits import exact
+from programs.registry import form
+from programs.ticks import tick
+
+import ckpt
+from ckpt.staging import Stager, stager
+
+WATCHED = 16 * 1024
+
+
+def large(n: int, seen: Any) -> Any:
+    rng = np.random.default_rng(5)
+    still = rng.standard_normal(20_000)
+    scattered = rng.standard_normal(50_000)
+    dense = np.zeros(30_000)
+    columns = np.asfortranarray(rng.standard_normal((200, 150)))
+    window = scattered[10_000:20_000]
+    other = rng.standard_normal((300, 100))
+    row = other[7]
+    text = bytearray(100_000)
+    again = rng.standard_normal(40_000)
+    total = 0.0
+    for i in ckpt.loop(range(n)):
+        tick()
+        scattered[rng.integers(scattered.size, size=3)] += 1.0
+        window[i] = i
+        dense += i
+        columns[i % 200, ::3] -= 1.0
+        row[i] *= 2.0
+        thread = threading.Thread(target=text.__setitem__, args=(slice(i * 7, i * 7 + 3), b"abc"))
+        thread.start()
+        thread.join()
+        again = again * 1.5
+        seen[i * 100] += 1.0
+        tick()
+        total += float(scattered.sum() + columns.sum() + other.sum() + dense[0] + again[0] + still[i] + window[i])
+    tick()
+    return total, exact([scattered, dense, columns, other, bytes(text), again, still])
+
+
+copied = ckpt.job(large)
+streamed = ckpt.job(memory_limit="300KiB", validate=True)(large)
+
+
+@form
+def large_arrays_of_which_little_changes() -> object:
+    stager.LARGE_BUFFER = WATCHED
+    strategy = os.environ.get("STAGING", "auto")
+    seen = np.arange(60_000.0)
+    if strategy == "streaming":
+        return streamed(9, seen), exact(seen)
+    Stager.strategy = cast(Any, strategy)
+    return copied(9, seen), exact(seen)
