@@ -65,6 +65,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def test_public_names_are_these_and_no_others() -> None:
     assert sorted(ckpt.__all__) == [
         "CkptError",
+        "Logged",
         "Preempted",
         "Store",
         "__version__",
@@ -73,6 +74,7 @@ def test_public_names_are_these_and_no_others() -> None:
         "job",
         "loop",
         "open",
+        "operation",
         "operation_key",
         "step",
         "triggers",

@@ -259,7 +259,7 @@ MUTANTS = (
     Mutant(
         "the log is let go of as if there were no logged objects", "3", "session/saving.py",
         "retention.committed(lsn, needed_from(request.head), packs)", 'retention.committed(lsn, request.head["covers"], packs)',
-        _LOGGED, "test_log_and_images_stay_in_proportion_to_what_there_is",
+        _LOGGED, "test_log_is_kept_as_long_as_no_image_stands_for_it",
     ),
     Mutant(
         "an older checkpoint stands in for one that positions rest on", "2", "recovery.py",
