@@ -15,8 +15,8 @@ import ckpt
 from ckpt.errors import CodeChangedError, OptionError
 from ckpt.log import LogWriter
 from ckpt.session.pulse import Pulse
-from ckpt.session.run import Run
 from ckpt.session.signals import StopSignals
+from ckpt.session.signs import Signs
 from ckpt.settings import Environment
 from ckpt.store import Store
 from ckpt.supervisor import _Pulse
@@ -237,13 +237,13 @@ def test_life_is_shown_while_input_is_consumed_again(
         job()
     LEFT["at"] = 21
     while_replaying: list[bool] = []
-    beat = Run._beat
+    beat = Signs.beat
 
-    def noted(self: Run, position: list[list[int]]) -> None:
-        while_replaying.append(self.track.replaying)
+    def noted(self: Signs, position: list[list[int]]) -> None:
+        while_replaying.append(self._track.replaying)
         beat(self, position)
 
-    monkeypatch.setattr(Run, "_beat", noted)
+    monkeypatch.setattr(Signs, "beat", noted)
     with pytest.raises(KeyError):
         job()
     assert True in while_replaying
