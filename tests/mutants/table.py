@@ -266,4 +266,9 @@ MUTANTS = (
         "        if names_later_checkpoint(one, point.head):", "        if False:",
         _LOGGED, "test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one",
     ),
+    Mutant(
+        "a checkpoint that was in flight hides positions that went on", "3", "recovery.py",
+        "            return checkpoints[place:]", "            break",
+        _LOGGED, "test_positions_go_on_while_a_checkpoint_with_an_image_is_in_flight",
+    ),
 )  # fmt: skip
