@@ -116,7 +116,7 @@ def find_resume_point(
     CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
     problem: IntegrityError | MissingKeyError | None = None
-    for record in reversed(history.checkpoints):
+    for record in _to_try(history):
         covers = int(record.head["covers"])
         needed = needed_from(record.head)
         _refuse_damage_after(view.damages, needed, names)
@@ -192,8 +192,29 @@ def _go_on_from_positions(point: ResumePoint, operations: list[Record]) -> None:
     for one in reversed(point.logged):
         if one.lsn > point.lsn and one.head.get("checkpoint") == point.head["number"]:
             point.path = _path(one.head, f"operations {lsn_text(one.lsn)}")
-            point.position = int(one.head[LOGGED]["from"]) + int(one.head[LOGGED]["count"])
+            point.position = _end(one)
             return
+
+
+def _end(operation: Record) -> int:
+    """How many operations there are with those of this record."""
+    return int(operation.head[LOGGED]["from"]) + int(operation.head[LOGGED]["count"])
+
+
+def _to_try(history: History) -> list[Record]:
+    """The checkpoints, newest first.
+
+    One that was in flight while positions went on, by the one before it, is behind them: it is left out.
+    """
+    checkpoints = history.checkpoints[::-1]
+    newest = next((one for one in reversed(history.operations) if "checkpoint" in one.head), None)
+    named = 0 if newest is None else int(newest.head["checkpoint"])
+    for place, record in enumerate(checkpoints):
+        if newest is None or _end(newest) <= int(record.head.get(LOGGED, {}).get("position", 0)):
+            break
+        if int(record.head["number"]) == named:
+            return checkpoints[place:]
+    return checkpoints
 
 
 def names_later_checkpoint(operation: Record, head: Mapping[str, Any]) -> bool:

@@ -242,7 +242,7 @@ class Run:
     def _take(self, node: Node, frame: types.FrameType | None, began_s: float) -> None:
         if self._pacing.is_first:  # what cannot be saved at all is an error now, and not in the third hour
             self.track.rebase(node, frame)
-        elif not self.track.rebase_if_possible(node, frame):
+        elif not self._committing.move(node, began_s) and not self.track.rebase_if_possible(node, frame):
             return
         try:
             self._saving.submit(self._pacing.taken(), self.track.root, began_s)

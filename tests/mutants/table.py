@@ -274,11 +274,16 @@ MUTANTS = (
     Mutant(
         "the log is let go of as if there were no logged objects", "3", "session/saving.py",
         "retention.committed(lsn, needed_from(request.head), packs)", 'retention.committed(lsn, request.head["covers"], packs)',
-        _LOGGED, "test_log_and_images_stay_in_proportion_to_what_there_is",
+        _LOGGED, "test_log_is_kept_as_long_as_no_image_stands_for_it",
     ),
     Mutant(
         "an older checkpoint stands in for one that positions rest on", "2", "recovery.py",
         "        if names_later_checkpoint(one, point.head):", "        if False:",
         _LOGGED, "test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one",
+    ),
+    Mutant(
+        "a checkpoint that was in flight hides positions that went on", "3", "recovery.py",
+        "            return checkpoints[place:]", "            break",
+        _LOGGED, "test_positions_go_on_while_a_checkpoint_with_an_image_is_in_flight",
     ),
 )  # fmt: skip

@@ -127,9 +127,10 @@ class LoggedMachine(RuleBasedStateMachine):
     @rule(what=st.sampled_from(CHANGES), value=st.integers(-20, 20))
     def operation(self, what: str, value: int) -> None:
         self.program.ask(what, value)
+        before = copy.deepcopy(self.model)
         change(self.model, what, value)
         self.scripts.setdefault(self.index, []).append((what, value))
-        self.changed[self.index] = True
+        self.changed[self.index] = self.changed.get(self.index, False) or self.model != before
 
     @rule(count=st.integers(1, 4))
     def end_of_iterations(self, count: int) -> None:
@@ -146,7 +147,6 @@ class LoggedMachine(RuleBasedStateMachine):
             return  # a second one at the same place stands for the first, and the block's variables do not come back
         self.program.ask("checkpoint")
         self.scripts.setdefault(self.index, []).append(("checkpoint", 0))
-        self.changed[self.index] = True
 
     @rule()
     def kill(self) -> None:
@@ -155,13 +155,18 @@ class LoggedMachine(RuleBasedStateMachine):
         self.program.join(60)
         shutil.rmtree(self.store)
         self.store = Path(f"{self.store}+")
-        # What was done behind the last checkpoint() of an iteration is done again only if somebody says so.
-        self.scripts = {index: done_again(script) for index, script in scripts.items()}
+        # Up to the newest checkpoint() the program does again what it did; behind it, what somebody says.
+        newest = max((index for index, script in scripts.items() if ("checkpoint", 0) in script), default=-1)
+        self.scripts = {index: script for index, script in scripts.items() if index < newest}
+        self.scripts[newest] = done_again(scripts.get(newest, []))
         self.open()
         assert self.index <= last
         if self.sync == "always":
             again = range(self.index, last)
             assert not any(self.changed.get(index) for index in again), "a committed iteration is executed again"
+        while self.index < newest:  # the way to the checkpoint, from where its loop was last known
+            self.program.commands.put(("next", 0))
+            self.index = self.program.answer()
         self.model = copy.deepcopy(self.before[self.index])
         for what, value in self.scripts.get(self.index, ()):
             if what in CHANGES:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import ckpt
 import ckpt.snapshot.writer
-from ckpt import host
+from ckpt import host, retention
 from ckpt.errors import OptionError, UncapturableError, UnsupportedCodeError
 from ckpt.session import journal
 from ckpt.session.containers import LoggedCounter, LoggedDict, LoggedList
@@ -322,6 +322,57 @@ def test_log_and_images_stay_in_proportion_to_what_there_is(tmp_path: Path, monk
     sizes, found = attempt(-1)
     assert found == sum(range(turns)) + turns - 1
     assert max(sizes) < 900_000, "the log is let go of behind images: of some 1.8 MB of operations a part is there"
+
+
+def test_positions_go_on_while_a_checkpoint_with_an_image_is_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "IMAGE_BYTES", 1)
+    encode, may_go_on, done = journal.image.encode, threading.Event(), []
+
+    def slowly(objects: Any) -> list[bytes]:
+        may_go_on.wait(30)
+        return encode(objects)
+
+    def attempt(die_at: int) -> list[int]:
+        with ckpt.open("flight", store=tmp_path, every="1h") as run:
+            rows = run.list("rows")
+            for n in run.loop(range(20)):
+                if n == die_at:
+                    may_go_on.set()
+                    run._saving.wait_idle()
+                    raise Dies
+                done.append(n)
+                rows.append(n)
+                if n == 5 and die_at == 9:
+                    monkeypatch.setattr(journal.image, "encode", slowly)
+                    run.request_checkpoint()
+            return list(rows)
+
+    for die_at in (9, 15):
+        with pytest.raises(Dies):
+            attempt(die_at)
+    assert attempt(-1) == done == list(range(20)), "the checkpoint became durable last, and says less than the positions"
+
+
+def test_log_is_kept_as_long_as_no_image_stands_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ROTATE_BYTES", 2000)
+
+    def attempt(die_at: int) -> list[int]:
+        with ckpt.open("kept", store=tmp_path, every="100it", sync="interval:1h") as run:
+            rows = run.list("rows")
+            for n in run.loop(range(1000)):
+                if n == die_at:
+                    raise Dies
+                rows.append(n)
+                if n % 100 == 99:
+                    run._saving.wait_idle()
+            return list(rows)
+
+    for die_at in (450, 950):
+        with pytest.raises(Dies):
+            attempt(die_at)
+    assert attempt(-1) == list(range(1000))
 
 
 def test_random_numbers_that_an_iteration_drew_come_back(tmp_path: Path) -> None:
