@@ -32,7 +32,7 @@ def check(folder: Path, outcome: Outcome) -> None:
             assert acknowledged.setdefault(name, token) == token, f"{name} came back different\n{outcome.story()}"
     assert outcome.last.status == 0, outcome.story()
     again = sum(executed.values()) - len(executed)
-    assert again <= (WORKERS + 1) * outcome.kills, f"{again} items were executed again\n{outcome.story()}"
+    assert again <= 2 * WORKERS * outcome.kills, f"{again} items were executed again\n{outcome.story()}"
     assert all(len(found) == 1 for found in keys.values()), "the idempotency key of an item changed"
     assert len({next(iter(found)) for found in keys.values()}) == len(keys), "two items share an idempotency key"
     assert isinstance(outcome.last.result, list)
@@ -82,7 +82,7 @@ def test_equal_items_are_told_apart_by_their_occurrence(fork_host: ForkHost, scr
         result = outcome.last.result
         assert isinstance(result, list)
         assert len(set(result)) == len(result) == 8
-        assert len(lines(folder)) <= 8 + WORKERS
+        assert len(lines(folder)) <= 8 + 2 * WORKERS
 
 
 @pytest.mark.parametrize("ordered", ["yes", "no"])
