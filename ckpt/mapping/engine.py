@@ -5,6 +5,7 @@ job does meanwhile, and workers never wait for the storage. All that finished wh
 the next batch: one fsync for many. Guarantees:
  - what ``take`` gives was recorded before, in the order in which it is given;
  - an item is finished once: with a result, or with its last error;
+ - what has begun and is not recorded is at most twice as much as the pool executes at a time;
  - what is in hand is bounded by what was ``put`` and not taken.
 """
 
@@ -105,6 +106,7 @@ class Engine:
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._stopping = self._closing = self._ended = False
+        self._finished = self._recorded = 0
         self.chunk = 1
         """How many items travel together now: those who feed the engine keep so many more ready."""
         self._records: queue.SimpleQueue[list[Done] | None] = queue.SimpleQueue()
@@ -157,6 +159,7 @@ class Engine:
                 self._hear()
                 self._begin_all()
                 if self._flow.finished:
+                    self._finished += len(self._flow.finished)
                     self._records.put(self._flow.finished)
                     self._flow.finished = []
         except BaseException as error:  # noqa: BLE001 - raised where the results are taken
@@ -200,7 +203,7 @@ class Engine:
 
     def _begin_all(self) -> None:
         flow = self._flow
-        while flow.waiting and len(flow.flights) < self._room and not self._stopping:
+        while flow.waiting and self._in_hand() < self._room and not self._stopping:
             if self._must_wait():
                 return
             flight = _Flight(self._next_chunk())
@@ -217,6 +220,10 @@ class Engine:
                 self._at(now + self._timeout_s, lambda flight=flight: self._time_out(flight))  # type: ignore[misc]
             future.add_done_callback(lambda _, flight=flight: self._inbox.put(flight))  # type: ignore[misc]
 
+    def _in_hand(self) -> float:
+        """Chunks that are being executed, or are not recorded yet: what a kill repeats."""
+        return len(self._flow.flights) + (self._finished - self._recorded) / self.chunk
+
     def _must_wait(self) -> bool:
         if self._paced:
             wait_s = self._pace.wait_s(self._clock.monotonic())
@@ -232,7 +239,7 @@ class Engine:
         waiting = self._flow.waiting
         if self._timeout_s is not None or self._paced or waiting[0].alone:
             return [waiting.popleft()]
-        free = max(1, self._room - len(self._flow.flights))
+        free = max(1, int(self._room - self._in_hand()))
         count = min(self.chunk, -(-len(waiting) // free))
         items = [waiting.popleft()]
         while len(items) < count and waiting and not waiting[0].alone:
@@ -330,6 +337,8 @@ class Engine:
                     over = over or finished is None
                 if batch:
                     self._settle(batch)  # Commit point of these items; handed out after it.
+                    self._recorded += len(batch)
+                    self._inbox.put(None)
                     with self._changed:
                         self._outlet.extend(batch)
                         self._changed.notify_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt.errors import IdentityError
@@ -37,6 +38,8 @@ class Maps:
     def results(self, function: Callable[[Any], Any], items: Iterable[Any], options: MapOptions) -> Results:
         """The results of a map that is called here. IdentityError if a resume could take it for another one."""
         identity, journal = self._journal(function, options)
+        if options.progress is None:
+            options = replace(options, progress=self._services.options.progress)
         clock, entropy = self._services.clock, self._services.entropy
         label = label_of(function)
         setting = Setting(journal, clock, entropy, current.inside, label, self._at_work.append)

@@ -79,7 +79,7 @@ def test_main_process_killed_leaves_no_worker_and_only_unfinished_items(mode: st
     assert gone(pids(tmp_path)), "a worker outlived its main process"
     begun = sum(items(tmp_path, "begin").values())
     assert begun < COUNT
-    check_whole(tmp_path, script(tmp_path, mode, executor).run(), lost=2 + 1)
+    check_whole(tmp_path, script(tmp_path, mode, executor).run(), lost=2 * 2)
 
 
 def test_main_process_and_a_worker_killed_together(tmp_path: Path) -> None:

@@ -286,4 +286,14 @@ MUTANTS = (
         "            return checkpoints[place:]", "            break",
         _LOGGED, "test_positions_go_on_while_a_checkpoint_with_an_image_is_in_flight",
     ),
+    Mutant(
+        "a map's results are handed out before they are recorded", "3", "mapping/engine.py",
+        "self._settle(batch)  # Commit point of these items", "threading.Timer(0.3, self._settle, (batch,)).start()  # late",
+        "tests/unit/test_map_log.py", "test_a_result_is_in_the_log_before_it_is_handed_out",
+    ),
+    Mutant(
+        "what a map needs of the log is not kept", "5", "session/saving.py",
+        "        maps_since = min(self._recorded.first_needed(root) - 1, covers)\n", "        maps_since = covers\n",
+        "tests/unit/test_map_log.py", "test_results_in_front_of_a_long_loop_do_not_keep_what_comes_behind_them",
+    ),
 )  # fmt: skip

@@ -73,6 +73,21 @@ def call(job: Any, until: int) -> int:
     return result
 
 
+@ckpt.job(key="seen")
+def seen_in_the_log(store: str, ordered: bool) -> list[int]:
+    found = []
+    for number, _ in enumerate(ckpt.map(count, range(12), max_workers=2, ordered=ordered), 1):
+        records = ckpt.Store(store).records("seen")
+        found.append(sum(record.head.get("items", 0) for record in records) - number)
+    return found
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_result_is_in_the_log_before_it_is_handed_out(ordered: bool, tmp_path: Path) -> None:
+    job: Any = seen_in_the_log.options(store=tmp_path)
+    assert min(job(str(tmp_path), ordered)) >= 0
+
+
 @ckpt.job(key="loop", every="5it")
 def map_in_a_loop(n: int) -> int:
     total = 0
