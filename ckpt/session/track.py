@@ -137,7 +137,8 @@ class Track:
         parent.open = {}
         parent.entries += 1
         if any(one.site == identity and one.place == node.place for one in parent.children):
-            node.collapsible = site.collapsible and all(
+            # A block's variables do not come back: its while statements have to run as often as they did.
+            node.collapsible = self._captures_locals and site.collapsible and all(
                 sites.call_is_direct(caller, callee.f_code.co_name)
                 for caller, callee in zip(outer, chain[parent.depth :], strict=True)
             )

@@ -193,3 +193,17 @@ def open_block_with_loops_in_a_thread_and_in_a_step() -> object:
             tick()
         tick()
         return s.total
+
+
+@form
+def open_block_with_a_while_that_counts_in_a_plain_variable() -> object:
+    with ckpt.open("counts") as run:
+        state = run.state(total=0)
+        turn = 0
+        while turn < 4:
+            for value in run.loop(range(3)):
+                tick()
+                state.total += value + turn
+            tick()
+            turn += 1
+        return state.total
