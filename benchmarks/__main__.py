@@ -15,15 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
-    appending,
     faraway,
     flatness,
     goodput,
     importing,
     killing,
     limits,
+    logged,
     loops,
     many,
+    mapping,
     overhead,
     rivals,
     stalls,
@@ -42,7 +43,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "objects": limits.measure_objects,
     "stall": stalls.measure,
     "steps": steps.measure,
-    "append": appending.measure,
+    "logged": logged.measure,
     "many": many.measure,
     "goodput": goodput.measure,
     "overhead": overhead.measure,
@@ -51,6 +52,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "loop": loops.measure,
     "import": importing.measure,
     "faraway": faraway.measure,
+    "map": mapping.measure,
     "peers": rivals.measure_saving,
     "recording": rivals.measure_recording,
 }

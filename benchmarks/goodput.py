@@ -66,7 +66,7 @@ class Killed:
 
 
 def measure(bench: Bench) -> list[Row]:
-    mib, rounds, useful_s = bench.size(200, 16), bench.size(5, 1), bench.size(40, 6)
+    mib, rounds, useful_s = bench.size(200, 16), bench.size(5, 1), bench.size(30, 6)
     first = _costs(bench, mib)
     numbers = random.Random(SEED)
     ours: list[float] = []

@@ -1,7 +1,7 @@
 """Pictures of results for the README: ``python -m benchmarks.pictures results.json FOLDER``. Needs matplotlib (extra plot).
 
-Writes ``targets.svg``, every promise and how far it is met, and ``peers.svg``, other packages beside ckpt. The same results
-give the same bytes.
+Writes ``targets.svg``, every promise and how far it is met, ``peers.svg``, other packages beside ckpt, and ``summary.md``, the
+promises as a table in Markdown. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from benchmarks.table import bound
 
 Record = Mapping[str, Any]
 PEERS = ("peers", "recording")
@@ -71,6 +73,18 @@ def draw_peers(rows: Sequence[Record], caption: str) -> Figure:
     return figure
 
 
+def summary(rows: Sequence[Record], caption: str) -> str:
+    """The promises, met or not, as a table in Markdown; what could not be measured is listed below it."""
+    lines = ["| measure | against | ratio (spread) | promised | |", "|---|---|---|---|---|"]
+    for row in rows:
+        if row["met"] is not None and row["group"] not in PEERS:
+            spread = f"{row['ratio']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
+            limit = bound(row["target"], row["floor"])
+            lines.append(f"| {row['measure']} | {row['peer']} | {spread} | {limit} | {'met' if row['met'] else '**missed**'} |")
+    missing = [f"* not measured: {row['measure']} ({row['note']})" for row in rows if row["rounds"] == 0]
+    return "\n".join([*lines, "", *missing, f"Measured on: {caption}.", ""])
+
+
 def _label(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
@@ -86,6 +100,7 @@ def main() -> None:
     caption += f", {machine['processors']} processors"
     matplotlib.rcParams["svg.hashsalt"] = "ckpt"
     asked.folder.mkdir(parents=True, exist_ok=True)
+    (asked.folder / "summary.md").write_text(summary(found["rows"], caption))
     for name, draw in (("targets", draw_targets), ("peers", draw_peers)):
         draw(found["rows"], caption).savefig(asked.folder / f"{name}.svg", metadata={"Date": None})
 

@@ -30,7 +30,7 @@ def measure_pauses(bench: Bench) -> list[Row]:
 
 
 def measure_memory(bench: Bench) -> list[Row]:
-    mib = bench.size(1024, 64)
+    mib = bench.size(512, 64)
     ours: list[float] = []
     plain: list[float] = []
     state = 0.0

@@ -33,8 +33,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     if row.rounds == 0:
         return (row.measure, "not measured", "", "", "", "", "")
     spread = f"{_number(row.low)} - {_number(row.high)} ({row.rounds})"
-    bound = f"<= {row.target:.3g}" if row.target is not None else f">= {row.floor:.3g}" if row.floor is not None else ""
-    target = bound and f"{bound}  {'met' if row.met else 'missed'}"
+    limit = bound(row.target, row.floor)
+    target = limit and f"{limit}  {'met' if row.met else 'missed'}"
     return (
         row.measure,
         amount(row.ours, row.unit),
@@ -51,11 +51,18 @@ def amount(value: float, unit: str) -> str:
     if unit == "%":
         return f"{value:.2%}"
     if unit == "B":
-        return f"{value / (1 << 20):,.3g} MiB"
+        return f"{value / 1024:,.0f} KiB" if value < 1 << 20 else f"{value / (1 << 20):,.4g} MiB"
     if unit == "x" or not unit:
         return f"{value:.3g}{unit and ' x'}"
     scale, name = next((scale, name) for scale, name in _UNITS if abs(value) >= scale)
     return f"{value / (scale or 1e-9):.3g} {name}"
+
+
+def bound(target: float | None, floor: float | None) -> str:
+    """What is promised, as text; empty if nothing is."""
+    if target is not None:
+        return f"<= {target:.3g}"
+    return f">= {floor:.3g}" if floor is not None else ""
 
 
 def _number(value: float) -> str:

@@ -17,6 +17,7 @@ from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.path import PathNode, path_from_json
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
+from ckpt.letters import Letters
 from ckpt.log import Damage, LogView
 from ckpt.snapshot import SnapshotRef
 
@@ -84,6 +85,10 @@ def history_of(records: list[Record]) -> History:
                 history = History([], [], None, record.lsn, None)
             elif status == "finished":
                 history.finished = record
+            elif status == "reopened":
+                # Items that failed are to be tried again. The last state of a block is behind all of them.
+                history.finished = None
+                history.checkpoints = [one for one in history.checkpoints if one.head.get("reason") != "final"]
             if status != "running":
                 history.last_status = record
         elif record.kind == Kind.CHECKPOINT:
@@ -111,7 +116,7 @@ def find_resume_point(
     CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
     problem: IntegrityError | MissingKeyError | None = None
-    for record in reversed(history.checkpoints):
+    for record in _to_try(history):
         covers = int(record.head["covers"])
         needed = needed_from(record.head)
         _refuse_damage_after(view.damages, needed, names)
@@ -187,8 +192,29 @@ def _go_on_from_positions(point: ResumePoint, operations: list[Record]) -> None:
     for one in reversed(point.logged):
         if one.lsn > point.lsn and one.head.get("checkpoint") == point.head["number"]:
             point.path = _path(one.head, f"operations {lsn_text(one.lsn)}")
-            point.position = int(one.head[LOGGED]["from"]) + int(one.head[LOGGED]["count"])
+            point.position = _end(one)
             return
+
+
+def _end(operation: Record) -> int:
+    """How many operations there are with those of this record."""
+    return int(operation.head[LOGGED]["from"]) + int(operation.head[LOGGED]["count"])
+
+
+def _to_try(history: History) -> list[Record]:
+    """The checkpoints, newest first.
+
+    One that was in flight while positions went on, by the one before it, is behind them: it is left out.
+    """
+    checkpoints = history.checkpoints[::-1]
+    newest = next((one for one in reversed(history.operations) if "checkpoint" in one.head), None)
+    named = 0 if newest is None else int(newest.head["checkpoint"])
+    for place, record in enumerate(checkpoints):
+        if newest is None or _end(newest) <= int(record.head.get(LOGGED, {}).get("position", 0)):
+            break
+        if int(record.head["number"]) == named:
+            return checkpoints[place:]
+    return checkpoints
 
 
 def names_later_checkpoint(operation: Record, head: Mapping[str, Any]) -> bool:
@@ -219,10 +245,10 @@ def maps_since(operations: list[Record], lsn: int) -> list[MapRecord]:
     return [MapRecord(one.lsn, one.head, tuple(map(bytes, one.sections))) for one in found]
 
 
-def records_since(history: History, resume: ResumePoint | None) -> list[Record]:
-    """The record of the checkpoint that is resumed, and the operations behind it; all operations without one."""
-    first = [record for record in history.checkpoints if resume is not None and record.lsn == resume.lsn]
-    return first + [record for record in history.operations if resume is None or record.lsn > resume.lsn]
+def letters_of(history: History, resume: ResumePoint | None) -> Letters:
+    """The dead letters that a run which goes on from there knows of."""
+    first = [one for one in history.checkpoints if resume is not None and one.lsn == resume.lsn]
+    return Letters.of(first + history.operations)
 
 
 def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:

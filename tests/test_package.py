@@ -66,6 +66,7 @@ def test_public_names_are_these_and_no_others() -> None:
     assert sorted(ckpt.__all__) == [
         "CkptError",
         "Failed",
+        "Logged",
         "Preempted",
         "Store",
         "__version__",
@@ -75,6 +76,7 @@ def test_public_names_are_these_and_no_others() -> None:
         "loop",
         "map",
         "open",
+        "operation",
         "operation_key",
         "output",
         "step",

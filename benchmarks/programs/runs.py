@@ -19,5 +19,5 @@ def tiny(number: int) -> int:
 if __name__ == "__main__":
     count, first = int(sys.argv[1]), int(sys.argv[2])
     for number in range(first, first + count):
-        tiny(number)
+        tiny.options(run_id=f"run-{number}")(number)  # by name: a new run known by its arguments looks at all others first
     say(count=count)

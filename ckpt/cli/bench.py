@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +44,8 @@ def bench(
         from ckpt.cli.plot import check_available, draw
 
         check_available()
+    # Its end is then one that ends the program that is being measured, too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     found = measure(Request(command, rounds, mtbf_s, every), SystemClock(), _say)
     if plot is not None:
         draw(found, plot)

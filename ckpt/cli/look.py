@@ -17,7 +17,7 @@ from ckpt.cli.common import (
     print_json_line,
     store_options,
 )
-from ckpt.cli.render import entry_text, print_run, runs_lines, runs_table
+from ckpt.cli.render import entry_text, letter_lines, print_run, runs_lines, runs_table
 from ckpt.host import SystemClock
 from ckpt.store import Entry, Store
 
@@ -75,6 +75,22 @@ def log(store: Store, address: str, follow: bool, as_json: bool) -> None:
             return
         if follow:
             clock.sleep(POLL_S)
+
+
+@click.command()
+@address_argument
+@json_option
+@store_options
+@clean_errors
+def failed(store: Store, address: str, as_json: bool) -> None:
+    """List the items of a run's maps that failed: what, why, after how many attempts. See `ckpt retry`."""
+    letters = store.failed(address)
+    if as_json:
+        print_json(letters)
+    elif not letters:
+        click.echo("no failed items")
+    else:
+        click.echo("\n".join(letter_lines(letters, SystemClock().now())))
 
 
 def _finished(batch: list[Entry], *, before: bool) -> bool:

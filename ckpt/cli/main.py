@@ -9,9 +9,9 @@ from ckpt.cli.bench import bench
 from ckpt.cli.branch import diff, fork, reset
 from ckpt.cli.demo import demo
 from ckpt.cli.keys import key
-from ckpt.cli.look import log, ls, show
+from ckpt.cli.look import failed, log, ls, show
 from ckpt.cli.start import resume, run
-from ckpt.cli.upkeep import repair, rm, sweep, verify
+from ckpt.cli.upkeep import repair, retry, rm, sweep, verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,7 +23,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, run, resume, bench, ls, show, log, verify, repair, rm, sweep, fork, reset, diff, key):
+for _command in (demo, run, resume, bench, ls, show, log, failed, retry, verify, repair, rm, sweep, fork, reset, diff, key):
     cli.add_command(_command)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt.events import span_text
-from ckpt.store import Attempt, Checkpoint, Diff, Entry, Finding, Repair, RunInfo, RunSummary
+from ckpt.store import Attempt, Checkpoint, DeadLetter, Diff, Entry, Finding, Repair, RunInfo, RunSummary
 from ckpt.store.info import operations_text
 
 if TYPE_CHECKING:
@@ -267,6 +267,13 @@ def repair_lines(done: Repair) -> Iterator[str]:
         yield f"{done.address} would be repaired{needs}; it would go on at {done.resumes}"
 
 
+def letter_lines(letters: Sequence[DeadLetter], now: float) -> Iterator[str]:
+    """One line for each failed item."""
+    for one in letters:
+        tries = f"{one.attempts} attempt{'s' * (one.attempts != 1)}"
+        yield f"{one.item[:12]}  {one.step}  {one.text}  {one.error} ({tries}, {moment_text(one.when, now)})"
+
+
 def entry_text(entry: Entry) -> str:
     """One record of a log, in a line."""
     head = entry.head
@@ -279,7 +286,8 @@ def entry_text(entry: Entry) -> str:
         seconds = head.get("seconds")
         took = f" in {span_text(seconds)}" if isinstance(seconds, int | float) else ""
         outcome = "" if head.get("outcome") == "ok" else f" {head.get('outcome', '?')}"
-        says = f"{head.get('step', '?')}{outcome}{took} at {head.get('where') or 'start'}, {size_text(entry.nbytes)}"
+        count = f", {head['items']} items" if "items" in head else ""
+        says = f"{head.get('step', '?')}{count}{outcome}{took} at {head.get('where') or 'start'}, {size_text(entry.nbytes)}"
     elif entry.kind == "checkpoint":
         says = f"number {head.get('number', '?')} ({head.get('reason', '?')}), state {size_text(head.get('nbytes', 0))}"
         says += f", stood still {span_text(head.get('stall_s', 0.0))}"

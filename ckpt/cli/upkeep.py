@@ -77,6 +77,27 @@ def repair(
 
 
 @click.command()
+@address_argument
+@click.option("--failed", is_flag=True, required=True, help="The items of maps that failed (see `ckpt failed`).")
+@json_option
+@store_options
+@clean_errors
+def retry(store: Store, address: str, failed: bool, as_json: bool) -> None:
+    """Mark failed items, so that the next run of the job executes them again, and only them. A live run is refused.
+
+    A finished run is reopened: start the job again as before, and it goes on from its newest checkpoint.
+    """
+    done = store.retry(address)
+    if as_json:
+        print_json(done)
+    elif not done.items:
+        click.echo(f"{done.address} has no failed items")
+    else:
+        again = "; it was finished and is open again" if done.reopened else ""
+        click.echo(f"{done.items} item{'s' * (done.items != 1)} of {done.address} will be executed again{again}: start the job")
+
+
+@click.command()
 @click.argument("address", required=False, shell_complete=complete_address)
 @click.option("--older-than", metavar="DURATION", help="Remove all runs of which nothing was heard for so long (30d).")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")

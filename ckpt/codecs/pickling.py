@@ -119,6 +119,16 @@ def to_bytes(value: object) -> bytes:
             ) from error
 
 
+def to_portable_bytes(value: object) -> bytes:
+    """The same for another process, whose ``__main__`` is another one: what this program's script defines goes by value."""
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(value, protocol=5))
+    except Exception as error:
+        raise UncapturableError(f"a {type(value).__qualname__} cannot be sent ({type(error).__name__}: {error})") from error
+
+
 def from_bytes(data: Any) -> Any:
     """The value of ``to_bytes``. Only for bytes whose MAC has been verified."""
     return pickle.loads(data)

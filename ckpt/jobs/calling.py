@@ -14,8 +14,9 @@ from ckpt.errors import IdentityError
 from ckpt.format.names import RunNames, is_run_id
 from ckpt.jobs.job import default_name
 from ckpt.session import current
-from ckpt.session.attempt import Attempt, Finished, Plan, open_attempt
+from ckpt.session.attempt import Attempt, Finished, open_attempt
 from ckpt.session.items import short_text
+from ckpt.session.plan import Plan
 from ckpt.settings import Environment, Options
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

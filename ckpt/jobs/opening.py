@@ -37,7 +37,8 @@ class OpenRun:
             return PlainRun(self._name, self._options.run_id or "default")
         current.refuse_second(f"{self._name}/{self._options.run_id or 'default'}")
         from ckpt.format.names import RunNames
-        from ckpt.session.attempt import Attempt, Plan, open_attempt
+        from ckpt.session.attempt import Attempt, open_attempt
+        from ckpt.session.plan import Plan
 
         options = environment.apply(self._options)
         trial.watch(environment.trial)

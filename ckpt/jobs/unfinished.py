@@ -15,11 +15,11 @@ MAX_RUNS = 10
 def say_unfinished(root: StoreRoot, names: RunNames, arguments: str) -> None:
     """Name one unfinished run of the same job with other arguments, if there is any. StorageError."""
     folder = names.prefix.partition("/")[0]
-    others = [one for one in root.storage.children(f"{folder}/") if is_run_id(one) and one != names.run_id]
-    if len(others) > MAX_RUNS:
+    found = root.storage.children(f"{folder}/")
+    if len(found) > MAX_RUNS:
         return
     waiting = []
-    for run_id in others:
+    for run_id in (one for one in found if is_run_id(one) and one != names.run_id):
         other = RunNames(names.job, run_id)
         try:
             summary = summarize(root, other, root.storage.list(other.prefix))

@@ -1,9 +1,11 @@
 """Items on their way: given to a pool, tried again, timed out, paced, and recorded in batches when they are finished.
 
-One thread (``ckpt-map``) does all that, so that results are recorded as they come, whatever the job does meanwhile.
-All that finished while a batch was being made durable is the next batch: one fsync for many. Guarantees:
+One thread (``ckpt-map``) executes, another (``ckpt-map-record``) records, so that results are recorded as they come, whatever the
+job does meanwhile, and workers never wait for the storage. All that finished while a batch was being made durable is
+the next batch: one fsync for many. Guarantees:
  - what ``take`` gives was recorded before, in the order in which it is given;
  - an item is finished once: with a result, or with its last error;
+ - what has begun and is not recorded is at most twice as much as the pool executes at a time;
  - what is in hand is bounded by what was ``put`` and not taken.
 """
 
@@ -29,8 +31,9 @@ from ckpt.protocols import Clock
 
 MAX_LOST = 3
 """Workers that one item may lose before it is held to be the cause."""
-CHUNK_S, MAX_CHUNK = 0.01, 256
-"""Items that take microseconds travel together: so many that a chunk takes this long, at most this many."""
+MAX_CHUNK, CHUNK_BYTES = 256, 64 << 10
+"""Items that take microseconds travel together: so many that a chunk takes ``Pool.chunk_s``, at most this many, and with
+results of about so many bytes: what is in hand is a multiple of that."""
 _FOLLOW = 0.2  # weight of a new measurement
 
 
@@ -77,6 +80,7 @@ class _Flow:
     timers: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     finished: list[Done] = field(default_factory=list)
     each_s: float = math.nan
+    each_bytes: float = 0.0
 
 
 class Engine:
@@ -93,6 +97,8 @@ class Engine:
         self._pool, self._options, self._clock, self._settle = pool, options, clock, settle
         self._pace, self._backoff = Pace(options.interval_s), Backoff(options.backoff, seed)
         self._timeout_s, self._paced = options.timeout_s, options.interval_s > 0
+        # The clock of a timeout starts when the pool is given the item: it must not have to wait there.
+        self._room = pool.in_flight + (pool.spare if options.timeout is None else 0)
         self._inbox: queue.SimpleQueue[list[Item] | _Flight | None] = queue.SimpleQueue()
         self._flow, self._numbers = _Flow(), itertools.count()
         self._wake_s = math.inf
@@ -100,10 +106,16 @@ class Engine:
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._stopping = self._closing = self._ended = False
+        self._finished = self._recorded = 0
         self.chunk = 1
         """How many items travel together now: those who feed the engine keep so many more ready."""
-        self._thread = threading.Thread(target=self._work, name="ckpt-map", daemon=True)
-        self._thread.start()
+        self._records: queue.SimpleQueue[list[Done] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in ((self._work, "ckpt-map"), (self._record, "ckpt-map-record"))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def width(self) -> int:
@@ -135,7 +147,8 @@ class Engine:
         finally:
             self._closing = True
             self._inbox.put(None)
-            self._thread.join()
+            for thread in self._threads:
+                thread.join()
             self._pool.close()
 
     # -- the engine's thread --------------------------------------------------------------------------------
@@ -146,17 +159,22 @@ class Engine:
                 self._hear()
                 self._begin_all()
                 if self._flow.finished:
-                    self._record()
+                    self._finished += len(self._flow.finished)
+                    self._records.put(self._flow.finished)
+                    self._flow.finished = []
         except BaseException as error:  # noqa: BLE001 - raised where the results are taken
-            self._failure = error
+            self._fail(error)
         finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            self._records.put(None)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
 
     def _over(self) -> bool:
         flow = self._flow
-        return self._closing or (self._stopping and not flow.flights and not flow.finished)
+        return self._closing or self._failure is not None or (self._stopping and not flow.flights)
 
     def _hear(self) -> None:
         """Wait for news or for the next timer, and take in all that there is."""
@@ -185,7 +203,7 @@ class Engine:
 
     def _begin_all(self) -> None:
         flow = self._flow
-        while flow.waiting and len(flow.flights) < self._pool.in_flight and not self._stopping:
+        while flow.waiting and self._in_hand() < self._room and not self._stopping:
             if self._must_wait():
                 return
             flight = _Flight(self._next_chunk())
@@ -202,6 +220,10 @@ class Engine:
                 self._at(now + self._timeout_s, lambda flight=flight: self._time_out(flight))  # type: ignore[misc]
             future.add_done_callback(lambda _, flight=flight: self._inbox.put(flight))  # type: ignore[misc]
 
+    def _in_hand(self) -> float:
+        """Chunks that are being executed, or are not recorded yet: what a kill repeats."""
+        return len(self._flow.flights) + (self._finished - self._recorded) / self.chunk
+
     def _must_wait(self) -> bool:
         if self._paced:
             wait_s = self._pace.wait_s(self._clock.monotonic())
@@ -217,7 +239,7 @@ class Engine:
         waiting = self._flow.waiting
         if self._timeout_s is not None or self._paced or waiting[0].alone:
             return [waiting.popleft()]
-        free = self._pool.in_flight - len(self._flow.flights)
+        free = max(1, int(self._room - self._in_hand()))
         count = min(self.chunk, -(-len(waiting) // free))
         items = [waiting.popleft()]
         while len(items) < count and waiting and not waiting[0].alone:
@@ -253,7 +275,9 @@ class Engine:
         each_s = sum(outcome[4] for outcome in outcomes) / len(outcomes)
         flow = self._flow
         flow.each_s = each_s if math.isnan(flow.each_s) else flow.each_s + _FOLLOW * (each_s - flow.each_s)
-        fitting = CHUNK_S / max(flow.each_s, 1e-7)
+        each_bytes = sum(len(outcome[1]) for outcome in outcomes) / len(outcomes)
+        flow.each_bytes += _FOLLOW * (each_bytes - flow.each_bytes) if flow.each_bytes else each_bytes
+        fitting = min(self._pool.chunk_s / max(flow.each_s, 1e-7), CHUNK_BYTES / max(flow.each_bytes, 1.0))
         self.chunk = max(1, min(int(fitting), 2 * self.chunk, MAX_CHUNK))
 
     def _raised(self, done: Done, retryable: bool) -> None:
@@ -299,9 +323,29 @@ class Engine:
         [item] = flight.items
         self._flow.finished.append(Done(item, RAISED, encode_error(error), item.tries, text_of(error)))
 
+    # -- the thread that records ----------------------------------------------------------------------------
+
     def _record(self) -> None:
-        batch, self._flow.finished = self._flow.finished, []
-        self._settle(batch)  # Commit point of these items; handed out after it.
-        with self._changed:
-            self._outlet.extend(batch)
-            self._changed.notify_all()
+        """Until the engine's thread has ended, and all that it finished is recorded."""
+        try:
+            over = False
+            while not over:
+                batch = []
+                waiting = [self._records.get(), *(self._records.get() for _ in range(self._records.qsize()))]
+                for finished in waiting:
+                    batch += finished or []
+                    over = over or finished is None
+                if batch:
+                    self._settle(batch)  # Commit point of these items; handed out after it.
+                    self._recorded += len(batch)
+                    self._inbox.put(None)
+                    with self._changed:
+                        self._outlet.extend(batch)
+                        self._changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 - raised where the results are taken
+            self._fail(error)
+            self._inbox.put(None)
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()

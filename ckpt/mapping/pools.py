@@ -23,6 +23,9 @@ REBUILDS = 100
 """How often in a row a broken executor is made again before the map gives up: a machine without memory, say."""
 
 
+CHUNK_S = 0.002
+
+
 class WorkerGone(Exception):
     """Set on a future: the process that executed its chunk died. ``args``: what is known of its end."""
 
@@ -31,11 +34,16 @@ class Pool(Protocol):
     """Executes chunks. Used by the engine's thread only, except for ``close``."""
 
     in_flight: int
-    """Chunks that it is worth giving it at a time."""
+    """Chunks that it executes at a time."""
+    spare: int
+    """Chunks more that are put in front of it, so that no worker waits for the engine."""
     can_end: bool
     """Whether ``end`` really ends a chunk."""
     breaks_whole: bool
     """Whether the death of one worker fails the chunks of all: then nobody knows whose fault it was."""
+
+    chunk_s: float
+    """Seconds of work that are worth one message; what a kill repeats at most, per worker, of many tiny items."""
 
     def submit(self, chunk: Chunk) -> Future[list[Outcome]]:
         """Begin to execute ``chunk``. ExecutorLostError. The future may have WorkerGone or ExecutorLostError."""
@@ -51,13 +59,23 @@ class ExecutorPool:
     """Any ``concurrent.futures.Executor``. One that a function makes is made again when it broke."""
 
     can_end = False
+    chunk_s = CHUNK_S
 
-    def __init__(self, make: Executor | Callable[[], Executor], work: Work, workers: int | None) -> None:
+    def __init__(
+        self,
+        make: Executor | Callable[[], Executor],
+        work: Work,
+        workers: int | None,
+        worker_gone: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        """``worker_gone``: by which exceptions the executor says that the process of one task died."""
+        self._worker_gone = worker_gone
         self._make = None if isinstance(make, Executor) else make
         self._executor = make if isinstance(make, Executor) else make()
         self._work, self._rebuilds = work, 0
         self.breaks_whole = not isinstance(self._executor, ThreadPoolExecutor)
         self.in_flight = workers or getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1
+        self.spare = self.in_flight
 
     def submit(self, chunk: Chunk) -> Future[list[Outcome]]:
         try:
@@ -65,13 +83,13 @@ class ExecutorPool:
         except BrokenExecutor as error:
             self._replace(error)
         except RuntimeError as error:  # it was shut down, which says so with this type
-            raise _lost(self._executor, error) from error
+            raise lost(self._executor, error) from error
         return self._translated(self._executor.submit(self._work, chunk))
 
     def _replace(self, error: BrokenExecutor) -> None:
         self._rebuilds += 1
         if self._make is None or self._rebuilds > REBUILDS:
-            raise _lost(self._executor, error) from error
+            raise lost(self._executor, error) from error
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._make()
 
@@ -82,11 +100,13 @@ class ExecutorPool:
 
         def settle(done: Future[list[Outcome]]) -> None:
             if done.cancelled():
-                outer.set_exception(_lost(executor, None))
+                outer.set_exception(lost(executor, None))
                 return
             error = done.exception()
             if isinstance(error, BrokenExecutor):
-                outer.set_exception(WorkerGone(str(error)) if remake else _lost(executor, error))
+                outer.set_exception(WorkerGone(str(error)) if remake else lost(executor, error))
+            elif isinstance(error, self._worker_gone):
+                outer.set_exception(WorkerGone(str(error)))
             elif error is not None:
                 outer.set_exception(error)
             else:
@@ -104,15 +124,16 @@ class ExecutorPool:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _lost(executor: object, error: BaseException | None) -> ExecutorLostError:
+def lost(executor: object, error: BaseException | None) -> ExecutorLostError:
+    """The error for an executor that executes nothing any more."""
     kind = type(executor).__name__
-    lost = ExecutorLostError(
+    gone = ExecutorLostError(
         f"the {kind} that executes the items is gone ({error or 'it cancelled them'})",
         where="ckpt.map",
         fix='run again with a new one; to have it made again by itself, give a function that makes it, or "processes"',
     )
-    lost.__cause__ = error
-    return lost
+    gone.__cause__ = error
+    return gone
 
 
 class DaemonThreads(Executor):
@@ -199,13 +220,13 @@ def _threads(given: int | None) -> int:
     return given or min(32, (os.cpu_count() or 1) + 4)
 
 
+_ENGINES = {"dask": "dask", "distributed": "dask", "ray": "ray"}
+
+
 def engine_of(given: object) -> str | None:
-    """The integration that an executor belongs to, by its class or address; None for others."""
-    text = given if isinstance(given, str) else type(given).__module__
-    for name in ("dask", "ray"):
-        if text == name or text.startswith((f"{name}://", f"{name}.", "distributed.") if name == "dask" else (f"{name}://", f"{name}.")):
-            return name
-    return None
+    """The integration that an executor belongs to, by its address or the package of its class; None for others."""
+    address = given.partition("://")[0] if isinstance(given, str) else type(given).__module__.partition(".")[0]
+    return _ENGINES.get(address)
 
 
 def _engine(given: Any, work: Work, workers: int | None) -> Pool:

@@ -77,6 +77,7 @@ class Results:
     def __init__(self, function: Callable[[Any], Any], items: Iterable[Any], options: MapOptions, setting: Setting) -> None:
         self._function, self._items, self._options, self._setting = function, items, options, setting
         self._journal = setting.journal
+        self._length = len(items) if isinstance(items, Sized) else None
         self._engine: Engine | None = None
         self._started = self._exhausted = False
         self._identities = Identities(options.key, f"ckpt.map({setting.label})")
@@ -92,7 +93,7 @@ class Results:
     @property
     def length(self) -> int | None:
         """The number of items, if it is known."""
-        return len(self._items) if isinstance(self._items, Sized) else None
+        return self._length
 
     def __length_hint__(self) -> int:
         length = self.length
@@ -122,6 +123,7 @@ class Results:
                 elif self._options.on_error == "raise":
                     raise from_bytes(done.data)
             self.over = True
+            self._items, self._identities = (), Identities(None, "")  # nobody needs them any more
         except GeneratorExit:
             grace_s = grace_s if self._journal.waiting() else 0.0
             raise

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt.codecs.pickling import from_bytes, to_bytes
+from ckpt.codecs.pickling import from_bytes, to_bytes, to_portable_bytes
 from ckpt.errors import ItemError, UncapturableError
 
 OK, RAISED = 0, 1
@@ -55,7 +55,7 @@ class Work:
         return OK, data, "", False, _timer() - began
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded, (to_bytes((self.function, self.retry_on)), self.address, self.inside)
+        return _loaded, (to_portable_bytes((self.function, self.retry_on)), self.address, self.inside)
 
 
 @functools.lru_cache(maxsize=8)

@@ -24,7 +24,7 @@ from typing import Any
 
 from ckpt import host
 from ckpt.codecs.pickling import from_bytes, to_bytes
-from ckpt.mapping.pools import Chunk, WorkerGone
+from ckpt.mapping.pools import CHUNK_S, Chunk, WorkerGone
 from ckpt.mapping.work import Outcome, Work
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -41,9 +41,10 @@ class ProcessPool:
 
     can_end = True
     breaks_whole = False
+    chunk_s = CHUNK_S
 
     def __init__(self, work: Work, workers: int) -> None:
-        self.in_flight = workers
+        self.in_flight = self.spare = workers
         self._context = multiprocessing.get_context()
         self._work = work
         self._jobs: queue.SimpleQueue[tuple[Future[list[Outcome]], Chunk] | None] = queue.SimpleQueue()
@@ -51,17 +52,19 @@ class ProcessPool:
         self._executing: dict[Future[list[Outcome]], _Worker] = {}
         for worker in self._workers:
             worker.executing = self._executing
+        self._outstanding: set[Future[list[Outcome]]] = set()
+        self._begun = 0
         # Before multiprocessing waits for its children at the end of the program.
         self._at_exit = multiprocessing.util.Finalize(self, _kill_all, (self._workers,), exitpriority=100)
 
     def submit(self, chunk: Chunk) -> Future[list[Outcome]]:
         future: Future[list[Outcome]] = Future()
-        for worker in self._workers:
-            if worker.thread is None:
-                worker.begin()
-                break
-            if worker.idle:
-                break
+        self._outstanding.add(future)
+        future.add_done_callback(self._outstanding.discard)
+        asleep = next((worker for worker in self._workers if worker.thread is None), None)
+        if asleep is not None and len(self._outstanding) > self._begun:
+            self._begun += 1
+            asleep.begin()
         self._jobs.put((future, chunk))
         return future
 
@@ -129,19 +132,22 @@ class _Worker:
             future, chunk = job
             self.idle = False
             self.executing[future] = self
-            try:
-                outcomes = self._execute(chunk)
-            except Exception as error:  # noqa: BLE001 - it belongs to the chunk: the engine knows what to do
-                self._let_go()
-                problem = error  # ``error`` ends with this clause
-                settle: Callable[[], None] = lambda: future.set_exception(problem)  # noqa: B023
-            else:
-                settle = lambda: future.set_result(outcomes)  # noqa: B023
+            outcomes, problem = self._tried(chunk)
             del self.executing[future]
             self.idle = True
-            settle()
-            del job, future, chunk, settle
+            if problem is not None:
+                future.set_exception(problem)
+            else:
+                future.set_result(outcomes)
+            del job, future, chunk, outcomes, problem  # items are not kept while this waits for the next
         self._end()
+
+    def _tried(self, chunk: Chunk) -> tuple[list[Outcome], Exception | None]:
+        try:
+            return self._execute(chunk), None
+        except Exception as error:  # noqa: BLE001 - it belongs to the chunk: the engine knows what to do
+            self._let_go()
+            return [], error
 
     def _execute(self, chunk: Chunk) -> list[Outcome]:
         data = to_bytes(list(chunk))

@@ -67,9 +67,9 @@ class LocalSink:
         if self._trouble is not None:
             raise self._trouble
         with self._errors("write"):
-            self._unsynced = True
             write_all(self._fd, (data,), self._end)
             self._end += len(data)
+            self._unsynced = True  # after the write: a sync in between would not have its bytes
 
     def saved(self) -> Any:
         return None

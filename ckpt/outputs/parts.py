@@ -45,12 +45,13 @@ class PartsSink:
     ) -> None:  # fmt: skip
         """``new_tag`` gives a text that was never used before; ``check_current`` raises FencedError for an attempt that
         was overtaken. OutputBusyError, OutputChangedError, StorageError."""
-        self.where, self._join, self._new_tag, self._check = url, join, new_tag, check_current
+        self._join, self._new_tag, self._check = join, new_tag, check_current
         folder, _, self._name = url.rpartition("/")
         self._storage = resolve(folder)
+        self.where = f"{self._storage.url}/{self._name}"
         size = 0 if truncates else self._size_before()
         first = {"start": size, "part_bytes": PART_BYTES}
-        claim = claim_object(self._storage, self._key("claim"), owner, url, first=first)
+        claim = claim_object(self._storage, self._key("claim"), owner, self.where, first=first)
         self.start, self._part_bytes = int(claim["start"]), int(claim["part_bytes"])
         self._tail = bytearray()
         self._count, self._crc = 0, 0

@@ -59,6 +59,11 @@ class Sink(Protocol):
         """The attempt ends."""
 
 
+def shown(name: str) -> str:
+    """The path or URL without a password."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", name)
+
+
 def local_place(name: str) -> str | None:
     """The absolute path of a local output; None for a URL of another storage."""
     match = _URL.fullmatch(name)
@@ -165,7 +170,7 @@ class Outputs:
         if known is not None and settings.truncates and self._live and known.length > 0:
             raise OptionError(
                 "the output file would be emptied, although the run has written to it",
-                where=name,
+                where=shown(name),
                 fix='open it once, before the loop; or open it again with mode "a"',
             )
         entry = self._entry(name, settings)
@@ -174,7 +179,7 @@ class Outputs:
             same = [getattr(entry.settings, one) == getattr(settings, one) for one in ("encoding", "errors", "newline")]
             if entry.settings.binary != settings.binary or not all(same):
                 what = f"the output file is open with other settings (mode {entry_mode!r}, now {mode!r})"
-                raise OptionError(what, where=name, fix="open it in the same way everywhere")
+                raise OptionError(what, where=shown(name), fix="open it in the same way everywhere")
         entry.opens += 1
         return entry.handle
 
@@ -210,7 +215,7 @@ class Outputs:
         raise OptionError(
             "an output file is used in a step, or in another thread, task or process than the job's, where a resume could not tell "
             "what was written",
-            where=name,
+            where=shown(name),
             fix="return what is to be written, and write it in the job itself",
         )
 
@@ -236,7 +241,8 @@ class Outputs:
 
     def listed(self) -> dict[str, Any]:
         """For the head of the record that the run is finished: what ``tidy`` needs. Empty if there are no outputs."""
-        every = [[entry.name, *entry.settings.values()] for entry in self._entries.values()]
+        # An address with a password in it stays out of the log.
+        every = [[one.name, *one.settings.values()] for one in self._entries.values() if shown(one.name) == one.name]
         return {"outputs": every} if every else {}
 
     def tidy(self, listed: list[list[Any]]) -> None:

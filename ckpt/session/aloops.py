@@ -6,11 +6,13 @@ time later, an object in the very instruction that drops it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ckpt.capture.sites import LoopSite
 from ckpt.format.path import OVER
+from ckpt.session import current
 from ckpt.session.asources import AdvancedSource
 from ckpt.session.conductor import Input
 from ckpt.session.node import Node
@@ -59,6 +61,8 @@ class _Turns:
         if self._node is None and not self._over:
             await self._enter()
         elif not self._over:
+            if current.cancellation_is_due():
+                await self._be_cancelled()
             self._iterated()
         if self._over or self._node is None:
             raise StopAsyncIteration
@@ -66,9 +70,8 @@ class _Turns:
 
     def given_up(self) -> None:
         """The statement has dropped its iterator: at its end, or by break, return or an exception."""
-        if self._node is not None and not self._over and self._run.alive:
-            self._over = True
-            self._run.track.closed(self._node)
+        if self._run.alive:
+            self._leave()
 
     async def _enter(self) -> None:
         run = self._run
@@ -98,6 +101,20 @@ class _Turns:
         elif node.keyed is not None and over:
             await node.keyed.use_up(count)
 
+    async def _be_cancelled(self) -> None:
+        """The body has asked for the cancellation of its own task: it is raised before its iteration counts as finished,
+        or a resume from there would know nothing of it."""
+        try:
+            await sys.modules["asyncio"].sleep(0)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        if self._node is not None and not self._over:
+            self._over = True
+            self._run.track.closed(self._node)
+
     def _iterated(self) -> None:
         """The iteration before this one has come to its end."""
         run, node = self._run, self._node
@@ -124,8 +141,7 @@ class _Turns:
             self._run.track.exhausted(node)
             raise
         except BaseException:
-            self._over = True
-            self._run.track.closed(node)
+            self._leave()
             raise
         if node.keyed is None:
             node.item = given

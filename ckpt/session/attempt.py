@@ -10,47 +10,42 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ckpt import events, host
 from ckpt._version import __version__
-from ckpt.capture import fingerprint
 from ckpt.capture.graph import Graph
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.errors import ArgumentsChangedError, CkptError, CodeChangedError, Preempted, StorageError
-from ckpt.format.names import RunNames
+from ckpt.errors import CkptError, Preempted, StorageError
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind, Record
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.mapping.results import Results
-from ckpt.protocols import Clock
 from ckpt.recovery import (
     History,
     ResumePoint,
     find_resume_point,
     history_of,
-    maps_since,
+    letters_of,
     needed_from,
-    records_since,
     result_record,
     results_since_start,
 )
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
-from ckpt.session.letters import Letters
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.mapjournal import by_map
 from ckpt.session.outputs import outputs_of, tidy_outputs
+from ckpt.session.plan import MIXED, Plan, check_arguments, code_asks_for_fresh
 from ckpt.session.pulse import Pulse
 from ckpt.session.run import Run
 from ckpt.session.services import Services
 from ckpt.session.signals import StopSignals
-from ckpt.settings import Environment, Options
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.storage import is_in_process
@@ -58,24 +53,6 @@ from ckpt.triggers import parse
 
 MAX_ATTEMPTS_LISTED = 20
 """Earlier attempts that each checkpoint repeats, so that they can be shown after their log was trimmed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments.
-
-    ``argument_digests`` (hexadecimal, by name) are those that all attempts of the run have to have in common.
-    """
-
-    names: RunNames
-    options: Options
-    environment: Environment
-    code: Mapping[str, str]
-    arguments: str
-    argument_digests: Mapping[str, str]
-    captures_locals: bool
-    clock: Clock = field(default_factory=host.SystemClock)
-    entropy: Callable[[int], bytes] = host.entropy
 
 
 @dataclass(slots=True)
@@ -178,7 +155,7 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
         if view is not None:
             view.expect(plan.options.expect_at_least, plan.names)
             history = history_of(view.records)
-            _check_arguments(plan, view, history)
+            check_arguments(plan, view, history)
             finished = _finished(plan, root, view, history)
         if finished is None:
             return _open(plan, root, lease, holder, view)
@@ -189,33 +166,12 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     return finished
 
 
-def _check_arguments(plan: Plan, view: LogView, history: History) -> None:
-    """ArgumentsChangedError if what counts of the log was begun with other arguments.
-
-    The earliest record that names arguments decides: the FENCE of an attempt that died before it could start the run
-    afresh, with new arguments, comes behind it.
-    """
-    heads = (record.head for record in view.records if record.lsn >= history.began_lsn)
-    first = next((head for head in heads if head.get("argument_digests")), None)
-    before = first["argument_digests"] if first is not None else {}
-    changed = [name for name, digest in plan.argument_digests.items() if before.get(name, digest) != digest]
-    if first is None or not changed:
-        return
-    raise ArgumentsChangedError(
-        f"the run was started with other values of {', '.join(changed)}: "
-        f"with {first['arguments']}, and now it is called with {plan.arguments}",
-        where=plan.names.address,
-        fix="give it another run_id (or key), or run it afresh: f.options(fresh=True)(...); "
-        "if not all arguments matter, say which ones do: @ckpt.job(key=lambda ...: ...)",
-    )
-
-
 def _finished(plan: Plan, root: StoreRoot, view: LogView, history: History) -> Finished | None:
     """The recorded result of a job that is over. A ``with`` block is entered again, with its last state."""
     record = result_record(view, history, plan.names)
     if record is None:
         return None
-    if _code_asks_for_fresh(plan, record.head, "the run finished", "this is the result of the OLD code"):
+    if code_asks_for_fresh(plan, record.head, "the run finished", "this is the result of the OLD code"):
         return None
     if not plan.captures_locals:
         events.say(f"{plan.names.address}: finished earlier; its last state is back. To run it afresh: ckpt rm {plan.names.address}")
@@ -281,7 +237,7 @@ def _services(
         with log.unless_overtaken():
             resume = find_resume_point(view, history, names, read)
         if resume is not None and history.finished is None:
-            fresh = _code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", _MIXED)
+            fresh = code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", MIXED)
     if fresh:
         log.append(Kind.STATUS, {**facts, "status": "reset", "when": clock.now()}, durable=True)
         resume, history = None, History([], [], None, log.position, None)
@@ -309,8 +265,8 @@ def _services(
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
-        maps=by_map(resume.maps if resume is not None else maps_since(history.operations, -1)),
-        letters=Letters(one.head for one in records_since(history, resume)),
+        maps=by_map(history, resume),
+        letters=letters_of(history, resume),
         over=over,
         outputs=outputs_of(root, names, log, over=over),
         pulse=Pulse(environment.pulse) if environment.pulse else None,
@@ -358,36 +314,6 @@ def _attempts(records: list[Record], epoch: int, facts: Mapping[str, Any]) -> li
 
 def _attempt(epoch: int, head: Mapping[str, Any]) -> dict[str, Any]:
     return {"attempt": epoch, "started": head.get("started"), "host": head.get("host"), "pid": head.get("pid")}
-
-
-def _code_asks_for_fresh(plan: Plan, head: Mapping[str, Any], since: str, meaning: str) -> bool:
-    """Compare the code with what a record names and do what ``on_code_change`` says; True to start afresh."""
-    if not plan.captures_locals:
-        return False
-    changed = fingerprint.changed(head.get("code", {}), dict(plan.code))
-    if not changed:
-        return False
-    names = ", ".join(changed)
-    choice = plan.options.on_code_change
-    if choice == "fail":
-        raise CodeChangedError(
-            f"the code of {names} changed since {since}",
-            changed=changed,
-            where=plan.names.address,
-            fix='put the old code back, or choose on_code_change="resume" or "fresh"',
-        )
-    if choice == "fresh":
-        events.say(f"{plan.names.address}: the code of {names} changed; starting afresh")
-        return True
-    if choice == "warn":
-        events.say(
-            f"{plan.names.address}: the code of {names} changed since {since}; "
-            f'{meaning} (on_code_change="fail" or "fresh" chooses otherwise; f.options(fresh=True)(...) runs it afresh)'
-        )
-    return False
-
-
-_MIXED = "the rest runs with the new code"
 
 
 def _retention(

@@ -18,8 +18,7 @@ from ckpt import digests
 from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.codecs.pickling import from_bytes, to_bytes
 from ckpt.errors import IdentityError, UnsupportedCodeError
-from ckpt.session.containers import unheard
-from ckpt.session.logged import Bound, Logged, bind
+from ckpt.session.logged import Logged
 
 _DATES = {(datetime.datetime, "now"), (datetime.datetime, "utcnow"), (datetime.date, "today"), (datetime.datetime, "today")}
 _ENTROPY = {("posix", "urandom"), ("posix", "getrandom"), ("nt", "urandom")}
@@ -65,7 +64,6 @@ def digest_of(target: Logged) -> bytes:
 def _copy(target: Logged) -> Logged:
     copy: Logged = type(target).__new__(type(target))
     vars(copy).update(from_bytes(to_bytes(vars(target))))
-    bind(copy, Bound("", unheard))
     return copy
 
 

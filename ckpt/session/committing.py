@@ -48,24 +48,31 @@ class Committing:
         if not self.whole:
             return False
         # Behind an inner loop: what was recorded there must not be run again because the outer position is an old one.
-        inside = bool(node.children) and self._last is not None and self._last is not node
+        moved = not self._sync_s or (self._last is not None and self._last is not node)
+        inside = bool(node.children) and moved and self._journal.reached is not None
         return inside or (self._journal.pending and (asked or not self._sync_s or len(self._track.active) == 1))
 
     def commit(self, node: Node, frame: types.FrameType | None, now_s: float) -> bool:
         """Record the operations and the position: durable on return. True if that took a checkpoint. StorageError, FencedError."""
         self._last = node
-        if self._can_be_named(node):
-            assert node.base is not None
-            node.rebase(node.base, now_s)
-            node.logged = self._journal.position
-            path = self._named()
-            if path is not None:
-                head = {"path": path_to_json(path), "checkpoint": self._saving.newest_number, "where": path_text(path)}
-                self._journal.record(head)
+        if self.move(node, now_s):
+            named = self._named()
+            if named is not None:
+                checkpoint, path = named
+                self._journal.record({"path": path_to_json(path), "checkpoint": checkpoint, "where": path_text(path)})
                 return False
         self._saving.wait_idle()
         self._track.rebase(node, frame)
         self._saving.submit_and_wait("operations", self._track.root, now_s)
+        return True
+
+    def move(self, node: Node, now_s: float) -> bool:
+        """Where index and base say where ``node`` is, its base stands for this point as well: nothing has to be copied."""
+        if not self.whole or not self._can_be_named(node):
+            return False
+        assert node.base is not None
+        node.rebase(node.base, now_s)
+        node.logged = self._journal.reached
         return True
 
     def _can_be_named(self, node: Node) -> bool:
@@ -74,22 +81,29 @@ class Committing:
             return False
         return bool(node.drew == read_random_state())
 
-    def _named(self) -> list[PathNode] | None:
-        """The path, its states numbered as in the newest checkpoint; None if that does not have them all."""
-        path = self._numbered()
-        if path is None and self._saving.busy:
-            self._saving.wait_idle()
-            path = self._numbered()
-        return path
+    def _named(self) -> tuple[int, list[PathNode]] | None:
+        """(number of the newest durable checkpoint, the path with its states numbered as there); None if it lacks some.
 
-    def _numbered(self) -> list[PathNode] | None:
+        While the next one is in flight: that does not wait for it, and the one named stays as long as two are kept.
+        """
+        if self._saving.keeps_one:
+            self._saving.wait_idle()
+        named = self._numbered()
+        if named is None and self._saving.busy:
+            self._saving.wait_idle()
+            named = self._numbered()
+        return named
+
+    def _numbered(self) -> tuple[int, list[PathNode]] | None:
+        checkpoint, there = self._saving.newest
         states: list[Any] = []
         path = freeze(self._track.root.children, states)
-        numbers = [self._saving.number_of(state) for state in states]
-        if any(number is None for number in numbers):
+        known = {id(state): number for number, state in enumerate(there)}
+        numbers = [known.get(id(state)) for state in states]
+        if None in numbers:
             return None
         _renumber(path, numbers)
-        return path
+        return checkpoint, path
 
 
 def _renumber(path: list[PathNode], numbers: list[int | None]) -> None:

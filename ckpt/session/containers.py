@@ -149,7 +149,7 @@ class LoggedList(MutableSequence[Any]):
 
     def insert(self, index: int, value: Any) -> None:
         one = frozen(value, f"{self._name}.insert")
-        position = range(len(self._data) + 1)[slice(index, None)].start
+        position = range(len(self._data))[slice(index, None)].start
         self._note((self._name, "insert", position, one))
         self._data.insert(position, one)
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ckpt import events
 from ckpt.capture.randomness import RandomState, read_random_state, write_random_state
 from ckpt.session import current
-from ckpt.session.attempt import Attempt, Finished, Plan, open_attempt
+from ckpt.session.attempt import Attempt, Finished, open_attempt
 from ckpt.session.operations import OK, RAISED, Operation, Operations, StepSpec, replayed
+from ckpt.session.plan import Plan
 
 if TYPE_CHECKING:
     from ckpt.session.run import Run

@@ -111,6 +111,11 @@ def own_task() -> Any:
     return entry.task if entry is not None else None
 
 
+def cancellation_is_due() -> bool:
+    """Whether the job's own task has been asked to be cancelled, and will be at its next ``await``."""
+    return bool(getattr(own_task(), "_must_cancel", False))
+
+
 def in_order() -> bool:
     """Whether the caller is the job's own thread and task: what it does comes in the same order in every attempt."""
     if run_of_thread() is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import itertools
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ckpt import digests
@@ -104,3 +106,10 @@ def check_base(source: Source, index: int, mark: Mark | None, where: str) -> Non
             where=where,
             fix=_FIX,
         )
+
+
+def consume(iterable: Any, count: int | None, passed: Callable[[], None]) -> None:
+    """Take ``count`` items (None: all) from an iterator that the re-run code made again for a loop that is over."""
+    if hasattr(type(iterable), "__next__"):
+        for _ in itertools.islice(iterable, count):
+            passed()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ckpt.capture.sites import LoopSite
+from ckpt.errors import CkptError, Preempted
 from ckpt.session.aloops import AsyncLoop
 from ckpt.session.asources import is_asynchronous
 from ckpt.session.conductor import Input
@@ -100,6 +101,11 @@ class MarkedLoop:
         except GeneratorExit:
             track.closed(node)
             raise
+        except (CkptError, Preempted):
+            raise  # of ours: the job ends with it
+        except BaseException:
+            track.closed(node, raised=True)
+            raise
         track.exhausted(node)
 
     def _keyed(self) -> Iterator[Any]:
@@ -130,5 +136,10 @@ class MarkedLoop:
                 items, node.again = node.again, None
         except GeneratorExit:
             track.closed(node)
+            raise
+        except (CkptError, Preempted):
+            raise  # of ours: the job ends with it
+        except BaseException:
+            track.closed(node, raised=True)
             raise
         track.exhausted(node)

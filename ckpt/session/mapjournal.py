@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from ckpt.codecs.pickling import OutOfBand
 from ckpt.errors import CorruptionError
 from ckpt.format.records import Kind
+from ckpt.letters import MOVED
 from ckpt.mapping.engine import Done
 from ckpt.mapping.identity import SIZE, IdentitySet, split
 from ckpt.mapping.results import GRACE_S, Results
 from ckpt.mapping.work import RAISED
-from ckpt.recovery import MapRecord
+from ckpt.recovery import History, MapRecord, ResumePoint, maps_since
 from ckpt.session import current
 from ckpt.session.items import short_text
 
@@ -56,6 +57,8 @@ class Found:
                 if identity in found and found[identity][0] == RAISED:
                     del found[identity]
             for identity, kind, attempts, data in _entries(record):
+                if MOVED in record.head and identity in found:
+                    continue  # a copy that was not needed
                 found.pop(identity, None)  # the order is that of the last time
                 if kind != RAISED or with_failed:
                     found[identity] = (kind, data, attempts, record.lsn)
@@ -110,6 +113,12 @@ class MapJournal:
         self._done = bytearray()
         self._known = IdentitySet()
         self.tracks_done = False
+        self.nbytes = sum(len(section) for record in found.records for section in record.sections)
+        """What its records hold."""
+
+    def moved_to(self, lsn: int) -> None:
+        """All its records are behind this LSN, too. Only of a map that is over."""
+        self._needed = lsn
 
     @property
     def first_needed(self) -> float:
@@ -135,7 +144,8 @@ class MapJournal:
         batch = list(batch)
         now = self._services.clock.now()
         letters = [self._letter(done, now) for done in batch if done.kind == RAISED]
-        mended = self._letters.mended(self._naming.identity, (done.item.identity for done in batch if done.kind != RAISED))
+        good = (done.item.identity for done in batch if done.kind != RAISED)
+        mended = self._letters.mended(self._naming.identity, good)
         data = b"".join(done.data for done in batch)
         index = b"".join(_ENTRY.pack(d.item.identity, d.kind, d.attempts, len(d.data)) for d in batch)
         head: dict[str, Any] = {
@@ -148,15 +158,15 @@ class MapJournal:
             "bytes": len(data),
         }
         head |= {"failed": letters} if letters else {}
-        head |= {"mended": [identity.hex() for identity in mended]} if mended else {}
+        head |= {"mended": mended} if mended else {}
+        self._letters.note(head)  # before the append: a checkpoint that covers the record tells of them
         with self._unreleased.lock:
             self._unreleased.writing_from = self._log.position + 1
         lsn = self._log.append(Kind.OPERATION, head, [index, data], durable=self._durable)
         with self._unreleased.lock:
             self._unreleased.counts[lsn] = len(batch)
             self._unreleased.writing_from = None
-        self._letters.add(self._naming.identity, letters)
-        self._letters.remove(self._naming.identity, mended)
+        self.nbytes += len(index) + len(data)
         for done in batch:
             done.lsn = lsn
         self._run.operations.recorded += len(batch)
@@ -185,12 +195,14 @@ class MapJournal:
         return current.run_of_thread() is self._run and self._run.alive and self._run.asked_to_stop()
 
     def stop(self) -> None:
-        self._run.end_preempted()
+        self._run.stopping.end()
 
     # -- a marked loop goes through the results -------------------------------------------------------------
 
     def saved(self, *, exhausted: bool) -> Any:
         """Which items were handed out, for a state that is being kept: what lies before is not needed any more."""
+        if self._found.records:  # nothing was handed out in this attempt yet: all that was recovered is needed
+            return OutOfBand(self._done)
         with self._unreleased.lock:
             pending = [*self._unreleased.counts][:1]
             if self._unreleased.writing_from is not None:
@@ -243,10 +255,10 @@ def map_source(iterable: object) -> MapSource | None:
     return None
 
 
-def by_map(records: Iterable[MapRecord]) -> Mapping[bytes, Found]:
-    """The records of each map."""
+def by_map(history: History, resume: ResumePoint | None) -> Mapping[bytes, Found]:
+    """The records of each map that a re-execution from the resume point (None: the beginning) may ask for."""
     found: dict[bytes, list[MapRecord]] = {}
-    for record in records:
+    for record in resume.maps if resume is not None else maps_since(history.operations, -1):
         found.setdefault(bytes.fromhex(record.head["map"]), []).append(record)
     return {identity: Found(batch) for identity, batch in found.items()}
 

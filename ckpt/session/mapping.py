@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt.errors import IdentityError
@@ -11,6 +12,7 @@ from ckpt.mapping.results import NoJournal, Results, Setting
 from ckpt.session import current
 from ckpt.session.callee import callee_of
 from ckpt.session.mapjournal import Found, MapJournal, Naming
+from ckpt.session.moving import move
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, identity_of, scope_of
 from ckpt.session.track import Track
@@ -30,15 +32,23 @@ class Maps:
         for identity, found in self._found.items():
             recorded.journals[identity] = lambda found=found: found.first_lsn  # type: ignore[misc]
         self._at_work: list[Results] = []
+        self._made: list[tuple[bytes, MapJournal, Results]] = []
+        recorded.checkpointed = self._checkpointed
 
     def results(self, function: Callable[[Any], Any], items: Iterable[Any], options: MapOptions) -> Results:
         """The results of a map that is called here. IdentityError if a resume could take it for another one."""
-        journal = self._journal(function, options)
+        identity, journal = self._journal(function, options)
+        if options.progress is None:
+            options = replace(options, progress=self._services.options.progress)
         clock, entropy = self._services.clock, self._services.entropy
         label = label_of(function)
-        return Results(function, items, options, Setting(journal, clock, entropy, current.inside, label, self._at_work.append))
+        setting = Setting(journal, clock, entropy, current.inside, label, self._at_work.append)
+        results = Results(function, items, options, setting)
+        self._made = [one for one in self._made if one[0] in self._recorded.journals]
+        self._made.append((identity, journal, results))
+        return results
 
-    def _journal(self, function: Callable[[Any], Any], options: MapOptions) -> MapJournal:
+    def _journal(self, function: Callable[[Any], Any], options: MapOptions) -> tuple[bytes, MapJournal]:
         try:
             callee = callee_of(function, None, keyed=False)
         except IdentityError as error:
@@ -56,7 +66,13 @@ class Maps:
         recorded.journals[identity] = lambda: journal.first_needed
         # What stands for its results goes where the result of a step would be, and is let go of when that would be.
         recorded.add(identity, b"", node)
-        return journal
+        return identity, journal
+
+    def _checkpointed(self) -> None:
+        """Called in the background: maps that are over, and that no loop goes through, may be in the way of a trim."""
+        held, made = self._recorded.journals, tuple(self._made)
+        resting = {one: journal for one, journal, results in made if one in held and results.over and not journal.tracks_done}
+        move(self._services, resting)
 
     def close(self) -> None:
         """End what is still being executed; what a stopped map has in hand was waited for before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ckpt.errors import OptionError
 from ckpt.session import current
@@ -12,6 +12,17 @@ from ckpt.session.journal import Journal
 from ckpt.session.logged import Bound, Logged, bind, kind_text, name_of
 
 L = TypeVar("L", bound=Logged)
+
+
+class MakesLogged(Protocol):
+    """``run.logged``."""
+
+    def __call__(self, kind: type[L], name: str, *args: Any, check: bool = False, **kwargs: Any) -> L:
+        """The run's object of this name, of a class of your own: made with the arguments where it is new.
+
+        ``check=True``: operations that read a clock or random numbers, that are not deterministic, or that are bypassed are
+        an UnsupportedCodeError. That costs several times the operation itself: for tests.
+        """
 
 
 class Objects:
@@ -24,9 +35,7 @@ class Objects:
     @property
     def doors(
         self,
-    ) -> tuple[
-        Callable[[str], LoggedDict], Callable[[str], LoggedList], Callable[[str], LoggedCounter], Callable[..., Any]
-    ]:
+    ) -> tuple[Callable[[str], LoggedDict], Callable[[str], LoggedList], Callable[[str], LoggedCounter], MakesLogged]:
         """The four calls. (Methods called dict and list would hide the types of these names.)"""
         return self._dict, self._list, self._counter, self._logged
 
@@ -46,11 +55,6 @@ class Objects:
         return found
 
     def _logged(self, kind: type[L], name: str, *args: Any, check: bool = False, **kwargs: Any) -> L:
-        """The run's object of this name, of a class of your own: made with the arguments where it is new.
-
-        ``check=True``: operations that read a clock or random numbers, that are not deterministic, or that are bypassed are
-        an UnsupportedCodeError. That costs several times the operation itself: for tests.
-        """
         if not (isinstance(kind, type) and issubclass(kind, Logged)):
             raise OptionError(f"{kind!r} is no ckpt.Logged class", where=name, fix="class Ledger(ckpt.Logged): ...")
         _check_name(name)

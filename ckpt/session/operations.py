@@ -112,6 +112,17 @@ class Operations:
         self.record(operation, done)
         return done.hand_out()
 
+    def recorded_step(self, run: Any, function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+        """``function`` as a step of ``run``; plain inside another step, in a child process, and when the run is over."""
+        spec = make_spec(function, options)
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            if not run.alive or current.in_step() is not None:
+                return function(*args, **kwargs)
+            return self.call(spec, args, kwargs)
+
+        return recorded
+
     def _asynchronously(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         if self._async is None:
             from ckpt.session.coroutines import AsyncOperations

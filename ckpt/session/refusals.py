@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt.errors import ReplayDivergedError, UnsupportedCodeError
+from ckpt.errors import OptionError, ReplayDivergedError, UnsupportedCodeError
 from ckpt.format.path import PathNode
 from ckpt.session import current
 from ckpt.session.node import Node
@@ -75,3 +75,12 @@ def wrong_statement(iterable: Any, right: str) -> UnsupportedCodeError:
     return UnsupportedCodeError(
         f"a {type(iterable).__qualname__} cannot be iterated by this statement", fix=f"{right} ... in ckpt.loop(...)"
     )
+
+
+def refuse_elsewhere(run: Any) -> None:
+    """Refuse ``run.checkpoint()`` where it is not the job that calls it."""
+    if not run.alive:
+        raise OptionError(f"run {run.address} is over", fix="use it inside its job or with block")
+    if current.run_of_thread() is not run:
+        what = f"checkpoint() of run {run.address} is called in a step or in another thread than the job's"
+        raise OptionError(what, fix="call it in the job itself; run.request_checkpoint() may be called from anywhere")

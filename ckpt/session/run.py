@@ -19,7 +19,7 @@ from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept
-from ckpt.errors import CkptError, MemoryFullError, OptionError, Preempted, StorageError
+from ckpt.errors import CkptError, MemoryFullError, StorageError
 from ckpt.format.path import END, PathNode, without_loops
 from ckpt.format.records import Kind, lsn_text
 from ckpt.outputs import Output, Settings
@@ -31,15 +31,16 @@ from ckpt.session.mapping import Maps
 from ckpt.session.namespace import Namespace, Namespaces
 from ckpt.session.node import Node
 from ckpt.session.objects import Objects, reduction_of
-from ckpt.session.operations import Operations, make_spec
+from ckpt.session.operations import Operations
 from ckpt.session.outputs import reducer_of
 from ckpt.session.pacing import Pacing
 from ckpt.session.pulse import reached
-from ckpt.session.refusals import refuse_tasks
+from ckpt.session.refusals import refuse_elsewhere, refuse_tasks
 from ckpt.session.saving import Saving, memory_checked
 from ckpt.session.services import Services
 from ckpt.session.signs import Signs
 from ckpt.session.steps import Recorded
+from ckpt.session.stopping import Stopping
 from ckpt.session.track import Track
 
 
@@ -54,20 +55,17 @@ class Run:
             Graph(self._visible, self._special), self._visible, services.options.recreate, services.remade_types
         )
         self.track = Track(self, self._capture, self.attention, captures_locals=captures_locals)
-        self._captures_locals = captures_locals
+        self._captures_locals, self._alive, self.finished = captures_locals, True, services.over
         self._namespaces = Namespaces()
         self._journal = Journal(services, self, self.attention, eager=not captures_locals and not services.options.sync_interval_s)
         self.dict, self.list, self.counter, self.logged = Objects(self._journal).doors
         self._recorded = Recorded(services.recovered_results())
         self.operations = Operations(services, self.track, self._recorded)
         self.maps = Maps(self, services, self.track, self._recorded)
-        self._failure: Exception | None = None
-        self._stop: str | None = None
+        self.stopping = Stopping(self.attention)
         self._started_s = services.clock.monotonic()
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
-        self._alive = True
         self.outputs = services.outputs
-        self.finished = services.over
         self._saving = Saving(
             services, self._pacing, self._recorded, self.attention, postpone=self.postpone,
             beat=lambda request: self._signs.checkpointed(request),
@@ -140,19 +138,12 @@ class Run:
         """``function`` as a recorded step of this run; also a decorator with options (those of ``ckpt.step``)."""
         if function is None:
             return lambda decorated: self.step(decorated, **options)
-        spec = make_spec(function, options)
-
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            if not self._alive or current.in_step() is not None:
-                return function(*args, **kwargs)
-            return self.operations.call(spec, args, kwargs)
-
-        return recorded
+        return self.operations.recorded_step(self, function, options)
 
     def checkpoint(self) -> None:
         """Take a checkpoint here and now; durable on return. StorageError if it could not be stored."""
         frame = frames.user_frame(frames.caller(1))
-        self._check_usable()
+        refuse_elsewhere(self)
         assert frame is not None
         if self.finished and not self.track.replaying:
             return
@@ -163,9 +154,9 @@ class Run:
         if was_replaying:
             return
         self._saving.submit_and_wait("requested", self.track.root, began)
-        self._raise_failure()
-        if self._stop is not None:
-            self.end_preempted()
+        self.stopping.raise_failure()
+        if self.stopping.asked:
+            self.stopping.end()
 
     def request_checkpoint(self) -> None:
         """Take a checkpoint at the next safe point. Returns at once; may be called from any thread."""
@@ -206,8 +197,7 @@ class Run:
         return self._services.resumed_parts(state)
 
     def postpone(self, error: Exception) -> None:
-        self._failure = self._failure or error
-        self.attention.append("failure")
+        self.stopping.postpone(error)
 
     def values_to_save(self) -> dict[str, Any]:
         return {"namespaces": self._namespaces.save(), **self.outputs.saved()}
@@ -232,8 +222,8 @@ class Run:
         """Every safe point that is not passed in the fast lane comes by here."""
         pulse = self._drain()
         if kind != "closed":
-            self._raise_failure()
-            if self._stop is not None:
+            self.stopping.raise_failure()
+            if self.stopping.asked:
                 self._preempt(node, frame)
         now = self.now()
         if pulse:
@@ -252,7 +242,7 @@ class Run:
     def _take(self, node: Node, frame: types.FrameType | None, began_s: float) -> None:
         if self._pacing.is_first:  # what cannot be saved at all is an error now, and not in the third hour
             self.track.rebase(node, frame)
-        elif not self.track.rebase_if_possible(node, frame):
+        elif not self._committing.move(node, began_s) and not self.track.rebase_if_possible(node, frame):
             return
         try:
             self._saving.submit(self._pacing.taken(), self.track.root, began_s)
@@ -288,8 +278,7 @@ class Run:
 
     def stop(self, signal_name: str) -> None:
         """Called from a signal handler: stop at the next safe point."""
-        self._stop = signal_name
-        self.attention.append("stop")
+        self.stopping.ask(signal_name)
 
     def _preempt(self, node: Node, frame: types.FrameType | None) -> None:
         self._saving.wait_idle()
@@ -299,34 +288,18 @@ class Run:
             self._saving.submit_and_wait("signal", self.track.root, began)
         except StorageError as error:
             events.say(f"the last checkpoint could not be stored; an earlier one, if it is there, stays good: {error}")
-        self.end_preempted()
-
-    def end_preempted(self) -> None:
-        assert self._stop is not None
-        raise Preempted(self._stop)
+        self.stopping.end()
 
     def asked_to_stop(self) -> bool:
         """Whether the run is to stop; asked by what goes on between safe points. Gives a sign of life if one is due."""
         if "pulse" in self.attention:
             self.attention.remove("pulse")
             self._signs.pulse()
-        return self._stop is not None
+        return self.stopping.asked
 
     def replaying(self) -> None:
         if self.asked_to_stop() and self.track.replaying:
-            self.end_preempted()
-
-    def _raise_failure(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-
-    def _check_usable(self) -> None:
-        if not self._alive:
-            raise OptionError(f"run {self.address} is over", fix="use it inside its job or with block")
-        if current.run_of_thread() is not self:
-            what = f"checkpoint() of run {self.address} is called in a step or in another thread than the job's"
-            raise OptionError(what, fix="call it in the job itself; run.request_checkpoint() may be called from anywhere")
+            self.stopping.end()
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -366,7 +339,7 @@ class Run:
         """The job returned: record its result; durable on return."""
         self.track.check_finished()
         self._saving.wait_idle()
-        self._raise_failure()
+        self.stopping.raise_failure()
         self.outputs.complete()
         try:
             kept = self._saving.stage(self._capture.capture_result(result))
@@ -384,7 +357,7 @@ class Run:
         if not self.finished:
             self.track.check_finished()
         self._saving.wait_idle()
-        self._raise_failure()
+        self.stopping.raise_failure()
         if not self.finished:
             self.outputs.complete()  # before the last checkpoint: with it the block is over
             self.track.mark_end()

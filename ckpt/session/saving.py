@@ -91,8 +91,10 @@ class Saving:
         self.entry: Kept | None = None
         self.journal: Journal | None = None
         resume = services.resume
-        self.newest_number = services.last_number
-        self._named = [services.resumed_state(number) for number in range(len(resume.refs))] if resume is not None else []
+        states = [services.resumed_state(number) for number in range(len(resume.refs))] if resume is not None else []
+        self.newest: tuple[int, list[Kept]] = services.last_number, states
+        """Number and states of the newest durable checkpoint: always of the same one."""
+        self.keeps_one = services.options.keep == 1
         self._checkpointer = Checkpointer(
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
@@ -196,10 +198,6 @@ class Saving:
         if request.error is not None:
             raise request.error
 
-    def number_of(self, kept: Kept) -> int | None:
-        """The number of a state in the newest durable checkpoint; None if it is not part of it."""
-        return next((number for number, state in enumerate(self._named) if state is kept), None)
-
     def record_result(self, kept: Kept, head: dict[str, Any]) -> None:
         """The run is over with this result: durable on return. StorageError."""
         ref = kept.ref
@@ -211,7 +209,7 @@ class Saving:
         whole |= self._services.outputs.listed()
         # Commit point of the run: from here on it returns its recorded result.
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
-        self._services.retention.finished(lsn, ref.packs)
+        self._services.finished(lsn, ref.packs)
         self._services.outputs.release()
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
@@ -271,7 +269,7 @@ class Saving:
 
     def _committed(self, request: Request, lsn: int, packs: frozenset[str], cost_s: float) -> None:
         self._services.note_saved(request.head)
-        self.newest_number, self._named = request.head["number"], list(request.states)
+        self.newest = request.head["number"], list(request.states)
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
@@ -284,6 +282,7 @@ class Saving:
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
             self._services.retention.committed(lsn, needed_from(request.head), packs)
+            self._recorded.checkpointed()
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
 

@@ -13,12 +13,12 @@ from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.path import OVER, path_text, resumed_text
 from ckpt.lease import HeldLease
+from ckpt.letters import Letters
 from ckpt.log import LogWriter
 from ckpt.outputs import Outputs
 from ckpt.protocols import Clock, Storage
 from ckpt.recovery import ResumePoint
 from ckpt.retention import Retention
-from ckpt.session.letters import Letters
 from ckpt.session.mapjournal import Found
 from ckpt.session.pulse import Pulse
 from ckpt.session.steps import decode_results
@@ -136,6 +136,16 @@ class Services:
         """The head of a STATUS record."""
         when = self.clock.now()
         return {**self.facts, "status": status, "when": when, "error": error, "attempts": self.attempts, **self.letters.head()}
+
+    def finished(self, lsn: int, packs: frozenset[str]) -> None:
+        """The run's result is recorded at ``lsn``: let go of the rest, unless ``ckpt retry`` may want to go on from it."""
+        if self.letters.marked:
+            events.say(
+                f"{self.names.address}: {self.letters.marked} items that `ckpt retry` marked were not reached: the run went "
+                "on behind their map; to execute them, run it afresh"
+            )
+        if not self.letters.all():
+            self.retention.finished(lsn, packs)
 
     def say_resumed(self) -> None:
         assert self.resume is not None

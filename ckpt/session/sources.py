@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections.abc
 import gc
 import io
-import itertools
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -392,10 +391,3 @@ def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
 
 _DEPTH = 4
 _NOT_FOLLOWED = (*ATOMS, types.ModuleType, types.CodeType, types.FunctionType, types.CellType, type, types.FrameType)
-
-
-def consume(iterable: Any, count: int | None, passed: Callable[[], None]) -> None:
-    """Take ``count`` items (None: all) from an iterator that the re-run code made again for a loop that is over."""
-    if hasattr(type(iterable), "__next__"):
-        for _ in itertools.islice(iterable, count):
-            passed()

@@ -76,6 +76,8 @@ class Recorded:
         self.lock = threading.Lock()
         self.journals: dict[bytes, Callable[[], float]] = {}
         """For each map, by its identity: the LSN of the first record of it that a re-execution may ask for."""
+        self.checkpointed: Callable[[], None] = lambda: None
+        """To be called, in the background, when a checkpoint is durable and what is old was let go of."""
 
     def take(self, identity: bytes, node: Node) -> bytes | None:
         """The recorded result; from now on it belongs to the iteration of ``node``."""

@@ -24,6 +24,13 @@ _ANYBODYS = ("asyncio",)
 
 def refuse_pending(run: Any, chain: list[types.FrameType], recreate: tuple[str, ...]) -> None:
     """UncapturableError for a task of ``run`` that is at work while the job itself is at a safe point in ``chain``."""
+    where = f"{chain[-1].f_code.co_qualname} ({chain[-1].f_code.co_filename}:{chain[-1].f_lineno})" if chain else ""
+    if current.cancellation_is_due():
+        raise UncapturableError(
+            "the job has asked for the cancellation of its own task, which a resume from here would know nothing of",
+            where=where,
+            fix="await something before the iteration ends (await asyncio.sleep(0)): the cancellation is raised there",
+        )
     remade = [found for name in recreate for found in _named(name, chain)]
     home = frames.home_of(chain[0].f_code.co_filename) if chain else ""
     for task in asyncio.all_tasks():
@@ -33,7 +40,6 @@ def refuse_pending(run: Any, chain: list[types.FrameType], recreate: tuple[str, 
         if context is None or current.run_of_context(context) is not run or not _is_of_the_job(task, home):
             continue
         name = getattr(task.get_coro(), "__qualname__", repr(task.get_coro()))
-        where = f"{chain[-1].f_code.co_qualname} ({chain[-1].f_code.co_filename}:{chain[-1].f_lineno})" if chain else ""
         raise UncapturableError(
             f"the task {name} is at work at a safe point, and would not be after a resume",
             where=where,

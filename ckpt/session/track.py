@@ -20,10 +20,10 @@ from ckpt.format.path import END, OVER, PathNode
 from ckpt.session.arrival import Arrival, give, match
 from ckpt.session.asources import AdvancedSource
 from ckpt.session.conductor import Conductor, Input
-from ckpt.session.items import check_base, check_item
+from ckpt.session.items import check_base, check_item, consume
 from ckpt.session.node import Node
 from ckpt.session.refusals import ended_early, left_open, not_reached, refuse_entangled
-from ckpt.session.sources import ConsumedSource, Source, can_travel, consume
+from ckpt.session.sources import ConsumedSource, Source, can_travel
 
 MAX_CHILDREN = 100
 """Entries below one iteration that the path lists at most; see ``Track._bound``."""
@@ -48,9 +48,7 @@ class Track:
         self.root = Node("", "", 0, 0, 0, "active", True, now, {}, 1, ())
         self.active = [self.root]
         self.replaying = False
-        self.inert = False
-        self.code_changed = False
-        self._warned = False
+        self.inert = self.code_changed = self._warned = False
 
     # -- frames and states ----------------------------------------------------------------------------------
 
@@ -321,15 +319,15 @@ class Track:
         self._conductor.passed(node, frame, "exit")
         self._finish(node)
 
-    def closed(self, node: Node) -> None:
-        """``node`` was left by break, return or an exception. Runs inside GeneratorExit: it cannot raise."""
+    def closed(self, node: Node, *, raised: bool = False) -> None:
+        """``node`` was left by break, return or an exception; ``raised``: by one of its input. It must not raise itself."""
         if self.inert or node not in self.active:
             return
         frame = frames.user_frame(frames.caller(1))
         self._leave(node)
         if self.replaying:
             return
-        plainly = node.ends_plainly and frame is not None and not frames.left_by_exception(frame)
+        plainly = not raised and node.ends_plainly and frame is not None and not frames.left_by_exception(frame)
         if plainly:
             node.status = "broken"
             node.index += 1  # the item in progress is consumed
@@ -351,8 +349,7 @@ class Track:
 
     def _left_while_replaying(self, node: Node) -> None:
         node.status = "live"
-        if not node.rerun_s:
-            node.rerun_s = self._conductor.now() - node.base_s
+        node.rerun_s = node.rerun_s or self._conductor.now() - node.base_s
 
     def _finish(self, node: Node) -> None:
         """A loop whose end was not kept is run again from its base, with its recorded results."""

@@ -16,6 +16,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobBlock
 
 from ckpt.protocols import Buffer
+from ckpt.storage import clients
 from ckpt.storage.clients import CONNECT_S, READ_S, split_path, wait
 
 LANES = 4
@@ -62,12 +63,15 @@ class AzureClient:
         self.blob(path, lambda blob: blob.delete_blob(**_REQUEST))
 
     def keys(self, bucket: str, prefix: str) -> Iterable[str]:
-        return self._listed(bucket, lambda container: container.list_blobs(name_starts_with=prefix, **_REQUEST))
+        limit = clients.LISTED_AT_ONCE
+        return self._listed(
+            bucket,
+            lambda container: container.list_blobs(name_starts_with=prefix, results_per_page=limit, **_REQUEST),
+        )
 
     def children(self, bucket: str, folder: str) -> Iterable[str]:
-        return self._listed(
-            bucket, lambda container: container.walk_blobs(name_starts_with=folder, delimiter="/", **_REQUEST)
-        )
+        found = {"name_starts_with": folder, "delimiter": "/", "results_per_page": clients.LISTED_AT_ONCE}
+        return self._listed(bucket, lambda container: container.walk_blobs(**found, **_REQUEST))
 
     def upload(self, path: str, nonce: str) -> AzureUpload:
         return AzureUpload(self, path, nonce)

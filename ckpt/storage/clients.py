@@ -21,6 +21,10 @@ REQUEST_S = 120.0
 """Limits in seconds: to connect, without a byte of the answer, and for a whole request of at most ``remote.PIECE``."""
 
 
+LISTED_AT_ONCE = 1000
+"""Names in one answer to a listing, at most: what S3 gives, at most."""
+
+
 class Upload(Protocol):
     """An object that goes up in pieces, and is not there before ``complete``."""
 

@@ -20,6 +20,7 @@ from gcsfs.core import initiate_upload, simple_upload
 from gcsfs.retry import validate_response
 
 from ckpt.protocols import Buffer
+from ckpt.storage import clients
 from ckpt.storage.clients import CONNECT_S, READ_S, REQUEST_S, split_path, wait
 
 _OBJECT = "b/{}/o/{}"
@@ -93,7 +94,8 @@ class GcsClient:
     def _pages(self, bucket: str, **options: str) -> Iterable[Any]:
         more: dict[str, str] = {}
         while True:
-            page = self.call("GET", "b/{}/o", bucket, json_out=True, **options, **more)
+            limit = str(clients.LISTED_AT_ONCE)
+            page = self.call("GET", "b/{}/o", bucket, json_out=True, maxResults=limit, **options, **more)
             yield page
             if "nextPageToken" not in page:
                 return

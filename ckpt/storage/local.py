@@ -138,7 +138,11 @@ class LocalStorage:
         with storage_errors("delete", str(path)):
             try:
                 path.unlink()
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return
+            except PermissionError:
+                if not path.is_dir():  # which macOS says so
+                    raise
                 return
             self._sync_what_is_left(self._prune(path.parent))
 

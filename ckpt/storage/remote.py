@@ -197,7 +197,8 @@ class RemoteStorage:
             return client.read(path, start, end)
         except Exception as error:
             # Servers refuse a range that begins at the end or behind it, each in its own way.
-            if start > 0 and judge(error) not in (Verdict.MISSING, Verdict.TRANSIENT) and start >= client.size(path):
+            ranged = start > 0 or end is not None
+            if ranged and judge(error) not in (Verdict.MISSING, Verdict.TRANSIENT) and start >= client.size(path):
                 return b""
             raise
 

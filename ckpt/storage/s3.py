@@ -13,6 +13,7 @@ from typing import Any
 from s3fs import S3FileSystem
 
 from ckpt.protocols import Buffer
+from ckpt.storage import clients
 from ckpt.storage.clients import CONNECT_S, READ_S, split_path, wait
 
 LANES = 4
@@ -78,7 +79,8 @@ class S3Client:
     def _pages(self, bucket: str, **arguments: str) -> Iterable[Any]:
         more: dict[str, str] = {}
         while True:
-            page = self.call("list_objects_v2", Bucket=bucket, **arguments, **more)
+            limit = clients.LISTED_AT_ONCE
+            page = self.call("list_objects_v2", Bucket=bucket, MaxKeys=limit, **arguments, **more)
             yield page
             if not page.get("IsTruncated"):
                 return

@@ -24,6 +24,7 @@ from ckpt.store.comparing import diff_checkpoints
 from ckpt.store.info import (
     Attempt,
     Checkpoint,
+    DeadLetter,
     Diff,
     DiffEntry,
     Entry,
@@ -32,6 +33,7 @@ from ckpt.store.info import (
     Loss,
     Outcome,
     Repair,
+    Retried,
     RunInfo,
     RunSummary,
     Status,
@@ -40,11 +42,13 @@ from ckpt.store.keys import KeyUse, key_uses
 from ckpt.store.reading import describe, entry, records_after, summarize
 from ckpt.store.removing import remove_run, sweep_run
 from ckpt.store.repairing import plan_repair, repair_run
+from ckpt.store.retrying import dead_letters, retry_failed
 from ckpt.store.verifying import verify_run
 
 __all__ = [
     "Attempt",
     "Checkpoint",
+    "DeadLetter",
     "Diff",
     "DiffEntry",
     "Entry",
@@ -54,6 +58,7 @@ __all__ = [
     "Loss",
     "Outcome",
     "Repair",
+    "Retried",
     "RunInfo",
     "RunSummary",
     "Status",
@@ -285,6 +290,18 @@ class Store:
         if dry_run:
             return plan_repair(self._root, names)
         return repair_run(self._root, names, self._clock, accept_loss=accept_loss, start_over=start_over)
+
+    def failed(self, address: str) -> builtins.list[DeadLetter]:
+        """The items of the run's maps that failed, oldest first (of many, the newest thousand). Errors as for ``open``."""
+        return dead_letters(self._root, self._find(address))
+
+    def retry(self, address: str) -> Retried:
+        """Mark the failed items of a run: its next attempt executes them again. Durable on return. RunBusyError.
+
+        A finished run is reopened: the next call goes on from its newest checkpoint, with everything that was recorded
+        since. OptionError if there is none.
+        """
+        return retry_failed(self._root, self._find(address), self._clock)
 
     def sweep(self) -> Swept:
         """Remove what crashes left: packs that nothing needs, unfinished files, half-removed runs. Never a live run."""

@@ -55,6 +55,7 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
     let go of it), UntrustedError, StorageError.
     """
     view, record = checkpoint_of(root, names, number)
+    _check_kept(view, record, names)
     number = int(record.head["number"])
     new = RunNames(names.job, run_id) if run_id else _free_name(root, names, number)
     sweep_run(root, new, clock)  # what an interrupted fork has left there
@@ -144,8 +145,7 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
         _check_whole(view, names)
         if history_of(view.records).finished is not None:
             raise OptionError("the run is finished", where=names.address, fix="fork it: ckpt fork")
-        if lsn_slot(needed_from({**record.head, "covers": view.records[-1].lsn})) < view.floor:
-            raise OptionError(f"what checkpoint {number} needs is not kept", where=names.address, fix="choose a newer one")
+        _check_kept(view, record, names)
         open_checkpoint(record, lambda ref: read_snapshot(ref, root.storage, names, root.key))
         fence = {**Holder.this_process(clock).to_json(), RESET: number}
         log, now = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
@@ -161,6 +161,16 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
         finally:
             log.close()
     return following
+
+
+def _check_kept(view: LogView, record: Record, names: RunNames) -> None:
+    """Whether the log still has what the checkpoint rests on besides its snapshots (logged objects, maps)."""
+    needed = needed_from({**record.head, "covers": view.records[-1].lsn})
+    if needed >= 0 and lsn_slot(needed) < view.floor:
+        what = f"what checkpoint {record.head['number']} needs is not kept"
+        raise OptionError(what, where=names.address, fix="choose a newer one")
+    if needed < int(record.head["covers"]):
+        _check_whole(view, names)
 
 
 def _check_whole(view: LogView, names: RunNames) -> None:

@@ -35,6 +35,27 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An item of a map that failed. ``item`` is its identity (hexadecimal), ``text`` a short text of it."""
+
+    step: str
+    item: str
+    text: str
+    error: str
+    attempts: int
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many failed items are marked, to be executed by the next attempt; ``reopened``: the run was finished before."""
+
+    address: str
+    items: int
+    reopened: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A committed checkpoint. The job stood still for ``stall_s``; ``persist_s`` of work went on beside it.
 

@@ -11,6 +11,7 @@ from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
 from ckpt.lease import current_holder
+from ckpt.letters import MOVED
 from ckpt.root import StoreRoot
 from ckpt.storage import is_in_process, local_path
 from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
@@ -172,7 +173,9 @@ def describe(
 
 def _count(record: Record) -> int:
     """The operations that a record holds."""
-    return int(record.head["logged"]["count"]) if "logged" in record.head else 1
+    if "logged" in record.head:
+        return int(record.head["logged"]["count"])
+    return 0 if MOVED in record.head else int(record.head.get("items", 1))
 
 
 def damage_findings(names: RunNames, damages: Iterable[Damage]) -> list[Finding]:

@@ -23,7 +23,6 @@ from ckpt.recovery import (
     ReadSnapshot,
     history_of,
     is_needed,
-    names_later_checkpoint,
     needed_from,
     open_checkpoint,
 )
@@ -162,7 +161,7 @@ class _Salvager:
             if record.lsn <= since or (checkpoint is not None and not is_needed(record, checkpoint.head)):
                 continue
             logged = LOGGED in record.head
-            broken = broken or (logged and checkpoint is not None and names_later_checkpoint(record, checkpoint.head))
+            broken = broken or (logged and checkpoint is not None and _names_another(record, checkpoint))
             if keep and (cut is None or record.lsn <= cut) and not (logged and broken):
                 kept.append(record)
             else:
@@ -207,6 +206,12 @@ class _Salvager:
 
     def _lose(self, path: str, offset: int, what: str, *, acknowledged: bool) -> None:
         self.losses.append(Loss(path, offset, what, acknowledged))
+
+
+def _names_another(operation: Record, checkpoint: Record) -> bool:
+    """Whether it is a position behind ``checkpoint`` that rests on another one."""
+    number = checkpoint.head["number"]
+    return operation.lsn > checkpoint.lsn and operation.head.get("checkpoint", number) != number
 
 
 def packs_of(record: Record | None) -> frozenset[str]:

@@ -16,7 +16,10 @@ REPAIR = "repair"
 FORK, RESET = "fork", "reset_to"
 """Keys in the heads of the FENCEs of ``fork`` (with the origin) and ``reset`` (with the checkpoint's number)."""
 
-UPKEEP = frozenset({REMOVAL, REPAIR, FORK, RESET})
+RETRY = "retry"
+"""Key in the head of the FENCE by which ``retry`` takes a run over."""
+
+UPKEEP = frozenset({REMOVAL, REPAIR, FORK, RESET, RETRY})
 """FENCEs with one of these begin no attempt at the run."""
 
 ENDINGS = ("finished", "failed", "preempted")
@@ -47,10 +50,12 @@ class Story:
         return any(record.epoch == self.starts[-1].epoch for record in self.outcomes)
 
     def needed(self) -> list[Record]:
-        """The records whose snapshots have to be there: of a finished run its result, else the kept checkpoints."""
+        """The records whose snapshots have to be there: of a finished run its result, else (or if items failed) the kept checkpoints."""
+        kept = self.checkpoints[-self.checkpoints[-1].head.get("keep", 1) :] if self.checkpoints else []
         if self.finish is not None:
-            return [self.finish]
-        return self.checkpoints[-self.checkpoints[-1].head.get("keep", 1) :] if self.checkpoints else []
+            # A run with failed items may be reopened.
+            return [self.finish, *(kept if self.finish.head.get("letters") else ())]
+        return kept
 
 
 def story_of(records: Iterable[Record]) -> Story:
@@ -70,6 +75,8 @@ def story_of(records: Iterable[Record]) -> Story:
             starts.setdefault(record.epoch, record)
         elif status == "reset":
             checkpoints, operations, finish, reset_by = [], [], None, record.epoch
+        elif status == "reopened":
+            finish = None
         elif status in ENDINGS:
             outcomes.append(record)
             finish = record if status == "finished" else finish

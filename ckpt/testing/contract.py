@@ -12,18 +12,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ckpt.errors import MissingKeyError, StorageError
 from ckpt.protocols import AppendableStorage, Buffer, Storage
 from ckpt.storage.probe import probe
+from ckpt.storage.uploading import PIECE
 
 BIG = bytes(range(256)) * 40_000  # 10 MB: more than one write or request takes
 
 
+ODD = ("with space", "%41%2F", "a+b=c&d", "ünïcødé ✓", "UPPER", "upper", ".dot", "a.b..c", "~x", "n" * 150, "#1?x=[y]", "'q'")
+"""Parts of keys that something on the way may want to quote, unquote, fold or cut."""
+
+
 class StorageContract:
     """The tests for every storage."""
+
+    many_keys = 1100
+    """How many keys to list at once: more than one answer of the storage holds. Set it to fewer where that is enough."""
 
     @pytest.fixture
     def storage(self) -> Storage:
@@ -82,6 +91,28 @@ class StorageContract:
             storage.put("job/never", parts())
         assert not storage.exists("job/never")
         assert storage.list("") == []
+
+    def test_empty_object_has_empty_ranges(self, storage: Storage) -> None:
+        assert storage.put_if_absent("job/empty", b"") is True
+        assert storage.put_if_absent("job/empty", b"x") is False
+        assert storage.get("job/empty", 0, 5) == b""
+        assert storage.get("job/empty", 5) == b""
+        assert storage.read_into("job/empty", 0, memoryview(bytearray(3))) == 0
+        assert storage.list("job/") == ["job/empty"]
+
+    @pytest.mark.parametrize("length", [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE])
+    def test_object_about_as_long_as_a_piece_is_whole(self, storage: Storage, length: int) -> None:
+        content = (BIG * 2)[:length]
+        assert storage.put("pack", [content[:1000], content[1000:]]) == length
+        assert storage.size("pack") == length
+        assert storage.get("pack") == content
+        assert storage.get("pack", length - 3, 10) == content[-3:]
+        assert storage.get("pack", 1_000_003, 5000) == content[1_000_003:1_005_003]
+
+    def test_large_object_is_created_whole_and_never_overwritten(self, storage: Storage) -> None:
+        assert storage.put_if_absent("job/slot", BIG) is True
+        assert storage.put_if_absent("job/slot", BIG + b"x") is False
+        assert storage.get("job/slot") == BIG
 
     def test_ranges_end_where_the_object_ends(self, storage: Storage) -> None:
         storage.put("a", [b"0123456789"])
@@ -145,6 +176,36 @@ class StorageContract:
             assert len(winners) == 1
             assert storage.get(f"job/race-{round_}") == winners[0]
 
+    def test_put_if_absent_has_one_winner_among_many_threads(self, storage: Storage) -> None:
+        for round_ in range(3):
+            winners = race(storage, f"job/crowd-{round_}", 24)
+            assert len(winners) == 1
+            assert storage.get(f"job/crowd-{round_}") == winners[0]
+
+    def test_odd_names_come_back_as_they_were(self, storage: Storage) -> None:
+        keys = sorted(f"{part}/run/{part}" for part in ODD)
+        for key in keys:
+            assert not storage.exists(key), key
+            assert storage.put_if_absent(key, key.encode()) is True
+        assert storage.list("") == keys
+        assert storage.children("") == sorted(ODD)
+        for part in ODD:
+            key = f"{part}/run/{part}"
+            assert storage.get(key) == key.encode()
+            assert storage.children(f"{part}/run") == [part]
+            assert storage.list(f"{part}/r") == [key]
+        storage.delete(keys[0])
+        assert storage.list("") == keys[1:]
+
+    def test_list_is_complete_however_many_keys_there_are(self, storage: Storage) -> None:
+        keys = [f"job/{number % 7}/{number:05d}" for number in range(self.many_keys)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: storage.put(key, [b""]), keys))
+        assert storage.list("") == sorted(keys)
+        assert storage.list("job/3/") == sorted(key for key in keys if key.startswith("job/3/"))
+        assert storage.children("job/3") == sorted(key[6:] for key in keys if key.startswith("job/3/"))
+        assert storage.children("job") == list("0123456")
+
     def test_list_gives_all_keys_with_the_prefix_in_order(self, storage: Storage) -> None:
         for key in ("job/b/log/2", "job/b/log/1", "job/a/floor", "jobs/x", "top"):
             storage.put(key, [b"x"])
@@ -174,9 +235,11 @@ class StorageContract:
 
     def test_delete_of_an_absent_key_does_nothing(self, storage: Storage) -> None:
         storage.put("job/there", [b"x"])
-        storage.delete("job/absent")
-        storage.delete("nothing/absent")
+        for key in ("job/absent", "nothing/absent", "job", "job/there/below"):
+            storage.delete(key)
+            storage.delete(key)
         assert storage.list("") == ["job/there"]
+        assert storage.get("job/there") == b"x"
 
     @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a/.", "../../etc/passwd", "a\0b"])
     def test_key_that_could_leave_the_store_is_refused(self, storage: Storage, key: str) -> None:

@@ -1,6 +1,6 @@
 """The storage is unreachable for a while: the job goes on, waits where it must, and nothing is lost.
 
-A real server (S3), a proxy that refuses connections, and the job in a process of its own.
+A real server (S3, SFTP), a proxy that refuses connections, and the job in a process of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from subprocess import Popen
 
 import pytest
 from crash.harness import PROGRAMS, Script, collect
+from servers.fixtures import Server
 from servers.proxy import FaultyProxy
-from servers.s3 import S3Server
 
 LIMIT_S = 60
 KEY = "5" * 64
+ITEMS = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,16 @@ class Place:
 
 
 @pytest.fixture
-def place(s3_server: S3Server, tmp_path: Path) -> Iterator[Place]:
-    with FaultyProxy(s3_server.port) as proxy:
-        env = {**s3_server.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
-        env |= {"CKPT_STORE": s3_server.fresh_store_url(), "CKPT_KEY": KEY}
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A store behind a proxy: on S3, or on the server that a test names as its parameter."""
+    server: Server = request.getfixturevalue(getattr(request, "param", "s3_server"))
+    with FaultyProxy(server.port) as proxy:
+        url, env, there, here = server.fresh_store_url(), dict(server.environ), f":{server.port}", f":{proxy.port}"
+        if known := env.get("FSSPEC_SFTP_KNOWN_HOSTS"):
+            env["FSSPEC_SFTP_KNOWN_HOSTS"] = str(tmp_path / "known_hosts")
+            (tmp_path / "known_hosts").write_text(Path(known).read_text().replace(there, here))
+        env = {name: value.replace(there, here) for name, value in env.items()}
+        env |= {"CKPT_STORE": url.replace(there, here), "CKPT_KEY": KEY}
         yield Place(proxy, tmp_path, env)
 
 
@@ -62,8 +69,9 @@ def expected(items: int, factor: int = 1) -> int:
     return total
 
 
+@pytest.mark.parametrize("place", ["s3_server", "sftp_server"], indirect=True)
 def test_computing_goes_on_and_checkpoints_wait_and_say_so_once(place: Place) -> None:
-    process, said = place.start("3000", patience_s=1), list[str]()
+    process, said = place.start(str(ITEMS), patience_s=1), list[str]()
     read_until(process, "AT 40", said)
     place.proxy.refuse()
     read_until(process, "could not be stored, the job goes on", said)
@@ -82,15 +90,16 @@ def test_computing_goes_on_and_checkpoints_wait_and_say_so_once(place: Place) ->
     collect(process)
     before = place.lines("executed.txt")[-1]
     place.proxy.cut_connections()
-    again, more = place.start("3000", patience_s=20), list[str]()
+    again, more = place.start(str(ITEMS), patience_s=20), list[str]()
     read_until(again, "resumed with", more)
     read_until(again, "AT ", more)
     first = int(more[-1].split()[1])
     assert at < first <= before + 1, "the checkpoint after the outage is the one that counts"
-    again.kill()
-    collect(again)
+    read_until(again, "RESULT", more)
+    assert collect(again, "".join(more)).result == expected(ITEMS)
 
 
+@pytest.mark.parametrize("place", ["s3_server", "sftp_server"], indirect=True)
 def test_a_step_blocks_until_the_storage_is_back(place: Place) -> None:
     process, said = place.start("60", "step", patience_s=40), list[str]()
     read_until(process, "AT 10", said)

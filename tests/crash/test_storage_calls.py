@@ -22,6 +22,7 @@ FORMS = [
     "steps_before_in_between_and_after_loops",
     "state_in_packs",
     "open_block_with_state_and_loop",
+    "logged_objects_are_the_whole_state",
 ]
 WRITES = {"put", "put_if_absent", "create_append", "append", "sync", "delete"}
 

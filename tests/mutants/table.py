@@ -21,6 +21,7 @@ class Mutant:
 _LOCAL = "tests/unit/test_storage_local.py"
 _TAKEOVER, _WRITER = "tests/unit/test_log_takeover.py", "tests/unit/test_log_writer.py"
 _LOG_DAMAGE, _SNAPSHOT_DAMAGE = "tests/unit/test_log_damage.py", "tests/unit/test_snapshot_damage.py"
+_LOGGED, _LOGGED_MACHINE = "tests/unit/test_logged.py", "tests/property/test_logged_machine.py"
 
 MUTANTS = (
     Mutant(
@@ -238,6 +239,61 @@ MUTANTS = (
     Mutant(
         "steps side by side move the generators on", "1", "session/coroutines.py",
         "                    write_random_state(before)\n", "                    pass\n",
-        "tests/unit/test_async.py", "test_generators_after_steps_that_draw_are_the_same_after_a_resume",
+        "tests/unit/test_async_identity.py", "test_generators_after_steps_that_draw_are_the_same_after_a_resume",
+    ),
+    Mutant(
+        "a position is not durable when the next item is handed out", "3", "session/journal.py",
+        "        self._append({**self.batch(), **head}, durable=True)", "        self._append({**self.batch(), **head}, durable=False)",
+        "tests/crash/test_logged.py", "test_committed_iterations_are_never_executed_again",
+    ),
+    Mutant(
+        "operations of an iteration that did not end count", "1", "session/history.py",
+        "        return found[start - self.first : end - self.first]", "        return found[start - self.first :]",
+        _LOGGED_MACHINE, "test_random_operations_and_kills",
+    ),
+    Mutant(
+        "operations behind the point where an attempt went on stay", "1", "session/history.py",
+        "            found[at:] = operations", "            found += operations",
+        _LOGGED_MACHINE, "test_random_operations_and_kills",
+    ),
+    Mutant(
+        "an image may be ahead of a state on the path", "1", "session/journal.py",
+        "        if lowest >= self.position and", "        if",
+        _LOGGED, "test_objects_are_exact_at_every_state_of_the_path_with_images",
+    ),
+    Mutant(
+        "operations on the way to the resume point are recorded again", "1", "session/journal.py",
+        "        if not self._recording:\n            return\n", "",
+        _LOGGED, "test_objects_are_exact_at_every_state_of_the_path_with_images",
+    ),
+    Mutant(
+        "a position is recorded although random numbers were drawn", "1", "session/committing.py",
+        "        return bool(node.drew == read_random_state())", "        return True",
+        _LOGGED, "test_random_numbers_that_an_iteration_drew_come_back",
+    ),
+    Mutant(
+        "the log is let go of as if there were no logged objects", "3", "session/saving.py",
+        "retention.committed(lsn, needed_from(request.head), packs)", 'retention.committed(lsn, request.head["covers"], packs)',
+        _LOGGED, "test_log_is_kept_as_long_as_no_image_stands_for_it",
+    ),
+    Mutant(
+        "an older checkpoint stands in for one that positions rest on", "2", "recovery.py",
+        "        if names_later_checkpoint(one, point.head):", "        if False:",
+        _LOGGED, "test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one",
+    ),
+    Mutant(
+        "a checkpoint that was in flight hides positions that went on", "3", "recovery.py",
+        "            return checkpoints[place:]", "            break",
+        _LOGGED, "test_positions_go_on_while_a_checkpoint_with_an_image_is_in_flight",
+    ),
+    Mutant(
+        "a map's results are handed out before they are recorded", "3", "mapping/engine.py",
+        "self._settle(batch)  # Commit point of these items", "threading.Timer(0.3, self._settle, (batch,)).start()  # late",
+        "tests/unit/test_map_log.py", "test_a_result_is_in_the_log_before_it_is_handed_out",
+    ),
+    Mutant(
+        "what a map needs of the log is not kept", "5", "session/saving.py",
+        "        maps_since = min(self._recorded.first_needed(root) - 1, covers)\n", "        maps_since = covers\n",
+        "tests/unit/test_map_log.py", "test_results_in_front_of_a_long_loop_do_not_keep_what_comes_behind_them",
     ),
 )  # fmt: skip

@@ -261,16 +261,26 @@ async def both(rows: list[Any]) -> None:
         tick()
 
 
+async def one(rows: list[Any]) -> None:
+    for j in ckpt.loop(range(2)):  # entries of this one stand for each other
+        rows.append(random.random() + j)
+        await asyncio.sleep(0)
+        tick()
+
+
 @ckpt.job
 async def awaited_under_while() -> Any:
     rows: list[Any] = []
-    while len(rows) < 8:
+    while len(rows) < 6:
+        await one(rows)
+    while len(rows) < 10:
         await both(rows)
     return rows
 
 
 @form
 def helper_awaited_again_and_again_under_a_while() -> object:
+    random.seed(8)
     return asyncio.run(awaited_under_while())
 
 
@@ -323,3 +333,31 @@ async def leaves_through_async_with() -> Any:
 @form
 def break_out_of_async_with_and_finally() -> object:
     return asyncio.run(leaves_through_async_with())
+
+
+async def leaf(own: list[int]) -> None:
+    for i in ckpt.loop(range(4)):
+        own.append(i)
+        for _ in range(20):  # often enough for the interpreter to call coroutines in its own way
+            await asyncio.sleep(0)
+        tick()
+
+
+async def middle(n: int) -> Any:
+    own = [n]
+    mine = {"own": own}
+    await leaf(own)
+    return mine
+
+
+@ckpt.job
+async def three_deep() -> Any:
+    rows = []
+    for n in ckpt.loop(range(2)):
+        rows.append(await middle(n))
+    return rows
+
+
+@form
+def coroutines_that_await_each_other_many_times() -> object:
+    return asyncio.run(three_deep())

@@ -248,3 +248,78 @@ async def mixed() -> Any:
 @form
 def closures_and_plain_steps_in_a_coroutine() -> object:
     return asyncio.run(mixed())
+
+
+async def breaks_down(n: int) -> AsyncIterator[int]:
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield i
+    raise OSError(n)
+
+
+def cancel_me() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+def go_on() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+
+
+@ckpt.job
+async def interrupted() -> Any:
+    rows: list[Any] = []
+    for _ in ckpt.loop(range(2)):
+        try:
+            async for i in ckpt.loop(breaks_down(2)):
+                rows.append((i, random.random()))
+                tick()
+        except OSError as error:
+            rows.append(error.args)
+        async for i in ckpt.loop(words()):
+            rows.append(i)
+            tick()
+    return rows
+
+
+@form
+def inputs_that_break_down() -> object:
+    random.seed(9)
+    return asyncio.run(interrupted())
+
+
+@ckpt.job
+async def cancels_itself() -> Any:
+    rows: list[Any] = []
+    for turn in ckpt.loop(range(2)):
+        try:
+            async for i in ckpt.loop(breaks_down(5), key=str):
+                rows.append(i)
+                tick()
+                if i == turn:
+                    cancel_me()
+                    await asyncio.sleep(0)  # here, or ...
+        except asyncio.CancelledError:
+            go_on()
+            rows.append("cancelled in the body")
+        try:
+            async for i in ckpt.loop(breaks_down(5)):
+                rows.append(i)
+                tick()
+                if i == turn:
+                    cancel_me()  # ... where the input waits
+        except asyncio.CancelledError:
+            go_on()
+            rows.append("cancelled in the input")
+        async for i in ckpt.loop(words()):
+            rows.append(i)
+            tick()
+    return rows
+
+
+@form
+def loops_that_are_cancelled_in_the_body_and_in_the_input() -> object:
+    return asyncio.run(cancels_itself())

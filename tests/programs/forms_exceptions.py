@@ -251,3 +251,40 @@ def with_generator_manager() -> Any:
 @form
 def contextmanager_and_suppress_around_loops() -> object:
     return with_generator_manager()
+
+
+def breaking_off(until: int) -> Iterator[int]:
+    for value in range(until):
+        tick()
+        yield value
+    raise ConnectionError("the input broke off")
+
+
+@ckpt.job(key="1")
+def reads_inputs_that_break_off() -> object:
+    out: list[object] = []
+    for turn in ckpt.loop(range(3)):
+        try:
+            for value in ckpt.loop(breaking_off(turn + 1)):
+                tick()
+                out.append((turn, value))
+        except ConnectionError as error:
+            out.append(str(error))
+        for late in ckpt.loop(range(2)):
+            tick()
+            out.append((turn, "late", late))
+    try:
+        for key in ckpt.loop(breaking_off(2), key=str):
+            tick()
+            out.append(key)
+    except ConnectionError:
+        tick()
+    for last in ckpt.loop(range(2)):
+        tick()
+        out.append(last)
+    return out
+
+
+@form
+def input_that_raises_in_an_inner_loop_and_by_key() -> object:
+    return reads_inputs_that_break_off()

@@ -1,7 +1,8 @@
 """One of two processes that take the same log over at the same moment, again and again. Usage: racer.py URL NAME
 
-Reads ``RUN_ID`` lines. For each: looks at the log, says AT FENCE just before it creates its FENCE, waits for a line, and
-says what became of it as JSON: {"won": epoch} once a record of its own is acknowledged, or {"fenced": successor}.
+Reads lines ``LANE RUN_ID``; the races of a lane happen one after the other, those of several lanes side by side. For each:
+looks at the log, says AT FENCE just before it creates its FENCE, waits for a line, and says what became of it as JSON:
+{"won": epoch} once a record of its own is acknowledged, or {"fenced": successor}. What it says begins with the lane, too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import functools
 import json
 import os
+import queue
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +28,13 @@ from ckpt.storage import resolve
 KEY = Key.from_secret(bytes(range(32)))
 
 
-def say(**found: object) -> None:
-    print(json.dumps(found), flush=True)
+lane = threading.local()
+"""Of each thread: ``number``, ``lines`` that came for it, and whether the ``gate`` is still to be waited at."""
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{lane.number} {text}\n")  # in one piece, other than print
+    sys.stdout.flush()
 
 
 def gated(create: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,29 +42,32 @@ def gated(create: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(create)
     def wait_then_create(key: str, data: bytes) -> Any:
-        if gate:
-            gate.clear()
-            print("AT FENCE", flush=True)
-            sys.stdin.readline()
+        if lane.gate:
+            lane.gate = False
+            say("AT FENCE")
+            lane.lines.get()
         return create(key, data)
 
     return wait_then_create
 
 
-gate: list[bool] = []
-
-
 def race(storage: Storage, run_id: str, name: str) -> None:
-    gate.append(True)
+    lane.gate = True
     place = Place(storage, RunNames("race", run_id), KEY, host.entropy, host.SystemClock())
     try:
         writer, _ = LogWriter.take_over(place, fence={"host": name, "pid": os.getpid(), "started": 1.0})
         writer.append(Kind.OPERATION, {"by": name})
     except FencedError as error:
-        say(fenced=error.successor)
+        say(json.dumps({"fenced": error.successor}))
         return
     writer.close()
-    say(won=writer.epoch)
+    say(json.dumps({"won": writer.epoch}))
+
+
+def run(number: str, lines: queue.SimpleQueue[str], storage: Storage, name: str) -> None:
+    lane.number, lane.lines = number, lines
+    while True:
+        race(storage, lines.get(), name)
 
 
 def main() -> None:
@@ -64,9 +75,14 @@ def main() -> None:
     for method in ("put_if_absent", "create_append"):
         if hasattr(storage, method):
             setattr(storage, method, gated(getattr(storage, method)))
-    say(ready=os.getpid())
+    lanes: dict[str, queue.SimpleQueue[str]] = {}
+    print("ready", flush=True)
     for line in sys.stdin:
-        race(storage, line.strip(), name)
+        number, _, text = line.strip().partition(" ")
+        if number not in lanes:
+            lanes[number] = queue.SimpleQueue()
+            threading.Thread(target=run, args=(number, lanes[number], storage, name), daemon=True).start()
+        lanes[number].put(text)
 
 
 if __name__ == "__main__":

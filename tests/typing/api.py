@@ -102,6 +102,21 @@ def steps_keep_their_signature() -> None:
     ckpt.step(size_of, retires=3)  # type: ignore[call-overload]
 
 
+def maps_yield_the_results_type() -> None:
+    for size in ckpt.map(size_of, [Path()], key=str, executor="processes", max_workers=2, timeout="5s"):
+        assert_type(size, int)
+    for length in ckpt.loop(ckpt.map(len, ["a"], ordered=False, retries=2, retry_on=OSError, limit="10/s")):
+        assert_type(length, int)
+    for found in ckpt.map(len, ["a"], on_error="collect"):
+        if isinstance(found, ckpt.Failed):
+            assert_type(found.attempts, int)
+            assert_type(found.error, BaseException)
+        else:
+            assert_type(found, int)
+    ckpt.map(len, [1])  # type: ignore[arg-type]
+    ckpt.map(len, ["a"], on_error="ignore")  # type: ignore[call-overload]
+
+
 def loops_yield_the_items_type() -> None:
     for word in ckpt.loop(["a", "b"], key=len):
         assert_type(word, str)
@@ -109,6 +124,16 @@ def loops_yield_the_items_type() -> None:
         assert_type(left, int)
         assert_type(right, str)
     ckpt.loop(3)  # type: ignore[call-overload]
+
+
+class Ledger(ckpt.Logged):
+    def __init__(self, opening: int) -> None:
+        self.balance = opening
+
+    @ckpt.operation
+    def post(self, account: str, amount: int) -> int:
+        self.balance += amount
+        return self.balance
 
 
 def open_gives_a_run() -> None:
@@ -120,6 +145,15 @@ def open_gives_a_run() -> None:
         assert_type(run.log_position, str)
         run.checkpoint()
         run.request_checkpoint()
+        run.dict("seen")["a"] = 1
+        run.list("rows").append("b")
+        assert_type(run.counter("hits").add(2), float)
+        assert_type(len(run.dict("seen")), int)
+    with ckpt.open("name", sync="interval:1s", expect_at_least="1.2") as run:
+        ledger = run.logged(Ledger, "ledger", 3, check=True)
+        assert_type(ledger.post("ann", 2), int)
+        ledger.post("ann")  # type: ignore[call-arg]
+    ckpt.open("name", synch="always")  # type: ignore[call-arg]
     current = ckpt.current_run()
     if current is not None:
         assert_type(current.address, str)

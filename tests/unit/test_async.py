@@ -1,4 +1,4 @@
-"""Async jobs in one process: cancellation, what runs beside the job, and identity side by side."""
+"""Async jobs in one process: what they are, cancellation, and what runs beside the job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import ckpt
-from ckpt.errors import IdentityError, OptionError, UsageError
+from ckpt.errors import OptionError, UsageError
 
 DONE: list[Any] = []
 
@@ -93,6 +93,29 @@ def test_method_is_a_job_and_a_job_inside_a_job_is_a_plain_call() -> None:
 
     assert asyncio.run(outer()) == 3
     assert len(DONE) == 6
+
+
+def test_path_stays_short_under_a_while_around_an_awaited_helper() -> None:
+    async def helper(rows: list[int]) -> None:
+        for i in ckpt.loop(range(2)):
+            rows.append(i)
+            await asyncio.sleep(0)
+
+    longest = 0
+
+    @ckpt.job(name="under_while")
+    async def under_while() -> int:
+        nonlocal longest
+        rows: list[int] = []
+        while len(rows) < 40:
+            await helper(rows)
+            run: Any = ckpt.current_run()
+            run._saving.wait_idle()
+            longest = max(longest, len(run.track.root.children))
+        return len(rows)
+
+    assert asyncio.run(under_while()) == 40
+    assert longest == 1, "entries of one loop under a while stand for each other"
 
 
 # -- cancelled, timed out -----------------------------------------------------------------------------------------
@@ -296,84 +319,6 @@ def test_step_that_outlives_its_run_says_so() -> None:
             await outcome[0]
 
     asyncio.run(main())
-
-
-# -- identity side by side ----------------------------------------------------------------------------------------
-
-
-class Source:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    async def read(self, x: int) -> str:
-        await asyncio.sleep(0.002 if self.name == "a" else 0)
-        DONE.append(self.name)
-        return f"{self.name}{x}"
-
-
-@ckpt.job
-async def reads_two() -> Any:
-    found = await asyncio.gather(*[ckpt.step(one.read)(1) for one in (Source("a"), Source("b"))])
-    if len(DONE) == 2:
-        raise ValueError("once more")
-    return found
-
-
-def test_steps_called_in_the_jobs_own_task_are_told_apart_by_the_order_of_the_calls() -> None:
-    with pytest.raises(ValueError, match="once more"):
-        asyncio.run(reads_two())
-    DONE.append("resumed")
-    assert asyncio.run(reads_two()) == ["a1", "b1"]
-    assert DONE == ["b", "a", "resumed"], "results came back in another order than they were recorded in"
-
-
-def test_equal_calls_of_two_objects_in_other_tasks_are_refused() -> None:
-    async def one(source: Source) -> str:
-        found: str = await ckpt.step(source.read)(1)
-        return found
-
-    @ckpt.job(name="in_tasks")
-    async def in_tasks() -> Any:
-        return await asyncio.gather(one(Source("a")), one(Source("b")))
-
-    with pytest.raises(IdentityError, match="cannot be told apart"):
-        asyncio.run(in_tasks())
-
-
-@ckpt.step
-async def draws(i: int, fails: bool) -> int:
-    await asyncio.sleep(0)
-    random.random()
-    if fails and i == 1 and "failed" not in DONE:
-        DONE.append("failed")
-        raise ValueError("once more")
-    return i
-
-
-@ckpt.job
-async def drawing(side_by_side: bool, fails: bool) -> float:
-    if side_by_side:
-        for outcome in await asyncio.gather(*[draws(i, fails) for i in range(3)], return_exceptions=True):
-            if isinstance(outcome, Exception):
-                raise outcome
-    else:
-        for i in range(3):
-            await draws(i, fails)
-    return random.random()
-
-
-@pytest.mark.parametrize("side_by_side", [False, True])
-def test_generators_after_steps_that_draw_are_the_same_after_a_resume(
-    side_by_side: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    random.seed(8)
-    expected = asyncio.run(drawing(side_by_side, False))
-    random.seed(8)
-    with pytest.raises(ValueError, match="once more"):
-        asyncio.run(drawing(side_by_side, True))
-    random.seed(9)
-    assert asyncio.run(drawing(side_by_side, True)) == expected
-    assert ("generator of its own" in capsys.readouterr().err) is side_by_side
 
 
 @pytest.fixture(autouse=True)

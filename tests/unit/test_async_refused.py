@@ -94,6 +94,17 @@ def test_future_that_nobody_completed_is_refused_by_name() -> None:
     assert "answer" in refusal(pending)
 
 
+def test_cancellation_of_the_jobs_own_task_that_is_due_at_a_safe_point_is_refused() -> None:
+    @ckpt.job(name="cancels_itself")
+    async def cancels_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for _ in ckpt.loop(range(2)):
+            task.cancel()
+
+    assert "asyncio.sleep(0)" in refusal(cancels_itself)
+
+
 def test_marked_loop_in_another_task_is_refused() -> None:
     async def inside() -> None:
         async for _ in ckpt.loop(numbers(3)):

@@ -133,10 +133,10 @@ def test_pictures_are_drawn_from_results(tmp_path: Path) -> None:
     if os.environ.get("CKPT_TEST_REQUIRE") != "all":
         pytest.importorskip("matplotlib")
     rows = [
-        {"group": "limits", "measure": "m", "peer": "p", "ratio": 2.0, "target": 1.0, "floor": None, "met": False, "rounds": 5},
-        {"group": "goodput", "measure": "g", "peer": "p", "ratio": 0.97, "target": None, "floor": 0.95, "met": True, "rounds": 5},
+        {"group": "limits", "measure": "m", "peer": "p", "ratio": 2.0, "low": 0.9, "high": 2.5, "note": "", "target": 1.0, "floor": None, "met": False, "rounds": 5},
+        {"group": "goodput", "measure": "g", "peer": "p", "ratio": 0.97, "low": 0.9, "high": 2.5, "note": "", "target": None, "floor": 0.95, "met": True, "rounds": 5},
         {"group": "peers", "measure": "stall", "peer": "other", "ratio": 0.5, "target": 1.0, "floor": None, "met": True, "rounds": 5},
-        {"group": "peers", "measure": "x", "peer": "", "ratio": 0.0, "target": None, "floor": None, "met": None, "rounds": 0},
+        {"group": "peers", "measure": "x", "peer": "", "note": "no net", "ratio": 0.0, "target": None, "floor": None, "met": None, "rounds": 0},
     ]  # fmt: skip
     results = tmp_path / "r.json"
     results.write_text(json.dumps({"machine": {"processors": 2}, "rows": rows}))
@@ -144,3 +144,7 @@ def test_pictures_are_drawn_from_results(tmp_path: Path) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
     assert "<svg" in (tmp_path / "out" / "targets.svg").read_text()
     assert "<svg" in (tmp_path / "out" / "peers.svg").read_text()
+    summary = (tmp_path / "out" / "summary.md").read_text()
+    assert "| m | p | 2 (0.9 to 2.5) | <= 1 | **missed** |" in summary
+    assert "| g | p | 0.97 (0.9 to 2.5) | >= 0.95 | met |" in summary
+    assert "not measured: x (no net)" in summary

@@ -13,7 +13,7 @@ import math
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -320,9 +320,13 @@ def words() -> Iterator[str]:
 def test_running_code_is_refused_with_the_fix() -> None:
     async def later() -> None: ...
 
+    async def items() -> AsyncIterator[str]:
+        yield "a"
+
     waiting, walking = later(), words()
-    for one in (waiting, walking):
-        with pytest.raises(ckpt.errors.UncapturableError, match="in the middle of its work"):
+    for one, said in ((waiting, "not come to its end"), (walking, "its work"), (items(), "async generator in the middle")):
+        with pytest.raises(ckpt.errors.UncapturableError, match=said) as caught:
             through_a_state([one])
+        assert caught.value.fix
     waiting.close()
     assert plain(Box(__wrapped__=lambda: list(walking))) == ["a", "b", "c"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,26 @@ def test_a_program_that_cannot_be_measured_is_refused_by_name(tmp_path: Path, te
     assert "ckpt/bench.py" not in done.stderr, "no traceback of ours"
     for words in said:
         assert words in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_ends_it_ends_the_program_that_is_measured(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "long.py").write_text("import os, time\nopen('pid', 'w').write(f'{os.getpid()}\\n')\ntime.sleep(600)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "ckpt", "bench", "long.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        pid = tmp_path / "pid"
+        while not (pid.exists() and pid.read_text().endswith("\n")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(60) != 0
+    finally:
+        process.kill()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert not list(tmp_path.glob("ckpt-bench-*"))
 
 
 @pytest.mark.parametrize("words", [["missing.py"], ["--mtbf", "soon", "job.py"], ["--mtbf", "0s", "job.py"]])

@@ -175,7 +175,8 @@ def test_wrong_interval_of_the_pulse_is_refused_by_name(text: str, monkeypatch: 
 def test_attempt_takes_time_and_entropy_from_its_plan(scratch: Path) -> None:
     from ckpt import host
     from ckpt.format.names import RunNames
-    from ckpt.session.attempt import Attempt, Plan, open_attempt
+    from ckpt.session.attempt import Attempt, open_attempt
+    from ckpt.session.plan import Plan
     from ckpt.settings import Options
 
     class Clock(host.SystemClock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -191,6 +192,35 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             ckpt.output("a.txt", **wrong)  # type: ignore[call-overload]
 
 
+@ckpt.job(every="1it", key="async")
+async def asynchronous(items: int) -> None:
+    out = ckpt.output("async.txt")
+    for i in ckpt.loop(range(items)):
+        await asyncio.sleep(0)
+        out.write(f"{i}\n")
+        out.flush()
+        if i == 3 and os.path.exists("die"):
+            raise Dies
+    if os.path.exists("task"):
+        await asyncio.gather(_write_in_a_task(out))
+
+
+async def _write_in_a_task(out: Any) -> None:
+    out.write("x")
+
+
+def test_async_job_writes_like_another_one_and_its_tasks_are_refused() -> None:
+    Path("die").touch()
+    with pytest.raises(Dies):
+        asyncio.run(asynchronous(6))
+    Path("die").rename("task")
+    with pytest.raises(OptionError, match="task"):
+        asyncio.run(asynchronous(6))
+    Path("task").unlink()
+    asyncio.run(asynchronous(6))
+    assert Path("async.txt").read_text() == LINES
+
+
 @ckpt.job(key="plain")
 def plain_file() -> None:
     out = open("a.txt", "w")  # noqa: SIM115
@@ -218,6 +248,24 @@ def test_bytes_are_durable_before_the_checkpoint_that_names_their_length(monkeyp
     lines("a.txt")
     assert len(lengths) > 5
     assert all(there == durable for there, durable in lengths), lengths
+
+
+def test_bytes_that_are_written_while_the_file_is_synced_are_synced_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    sink = local.LocalSink(str(Path("a.txt").resolve()), Owner("job/run", "id", "u"), truncates=False)
+    sink.cut(0, 0, None)
+    write_all = local.write_all
+
+    def synced_just_before(*args: Any) -> int:
+        sink.make_durable()  # by the checkpointer's thread
+        return write_all(*args)
+
+    monkeypatch.setattr(local, "sync_data", lambda fd: synced.append(os.fstat(fd).st_size))
+    monkeypatch.setattr(local, "write_all", synced_just_before)
+    sink.append(b"12345")
+    sink.make_durable()
+    sink.close()
+    assert synced[-1] == 5
 
 
 def test_failed_fsync_ends_the_attempt_and_the_next_one_goes_on_right(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,24 +8,39 @@ from servers.gcs import GcsServer
 
 from ckpt.errors import UnsupportedStorageError
 from ckpt.protocols import Storage
-from ckpt.storage import resolve
+from ckpt.storage import clients, resolve
 from ckpt.storage.probe import probe
 from ckpt.testing.contract import StorageContract
 
 
+@pytest.fixture
+def short_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few names in one answer, so that listings go on in the next one."""
+    monkeypatch.setattr(clients, "LISTED_AT_ONCE", 3)
+
+
+@pytest.mark.usefixtures("short_listings")
 class TestS3(StorageContract):
+    many_keys = 20
+
     @pytest.fixture
     def storage(self, s3_server: Server) -> Storage:
         return resolve(s3_server.fresh_store_url(), s3_server.storage_options)
 
 
+@pytest.mark.usefixtures("short_listings")
 class TestAzure(StorageContract):
+    many_keys = 20
+
     @pytest.fixture
     def storage(self, azure_server: Server) -> Storage:
         return resolve(azure_server.fresh_store_url(), azure_server.storage_options)
 
 
+@pytest.mark.usefixtures("short_listings")
 class TestGcs(StorageContract):
+    many_keys = 20
+
     @pytest.fixture
     def storage(self, gcs_server: Server) -> Storage:
         return resolve(gcs_server.fresh_store_url(), gcs_server.storage_options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ def here(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CKPT_KEY", raising=False)
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "encrypted"])
 def store(request: pytest.FixtureRequest, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    url = str(scratch / "store") if request.param == "local" else f"memory://branch-{scratch.name}"
+    url = f"memory://branch-{scratch.name}" if request.param == "memory" else str(scratch / "store")
+    if request.param == "encrypted":
+        monkeypatch.setenv("CKPT_ENCRYPT", "1")
     monkeypatch.setenv("CKPT_STORE", url)
     return Store(url)
 
@@ -110,7 +113,7 @@ def test_fork_that_dies_anywhere_is_no_run_and_can_be_repeated(store: Store) -> 
     names, new = RunNames("grow", "origin"), "grow/fork"
     for calls in range(100):
         root = StoreRoot.open(store.url)
-        broken = StoreRoot(interrupt_after(calls, root.storage), root.key, root.store_id, root.url)
+        broken = replace(root, storage=interrupt_after(calls, root.storage))
         try:
             fork_run(broken, names, SystemClock(), number=None, run_id="fork")
         except Interrupted:
@@ -173,7 +176,7 @@ def test_reset_that_dies_anywhere_has_happened_or_not(store: Store, monkeypatch:
     numbers = kept(store, "grow/origin")
     for calls in range(100):
         root = StoreRoot.open(store.url)
-        broken = StoreRoot(interrupt_after(calls, root.storage, (*WRITES,)), root.key, root.store_id, root.url)
+        broken = replace(root, storage=interrupt_after(calls, root.storage, WRITES))
         try:
             reset_run(broken, RunNames("grow", "origin"), SystemClock(), number=numbers[-3])
         except Interrupted:
