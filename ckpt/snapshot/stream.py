@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 BATCH_UNITS = 256
 """Chunks handed to a worker at once, at most: handing one over costs more than digesting a small one."""
 
-BATCH_SIZE = 4 * 1024 * 1024
-"""Bytes handed to a worker at once, about."""
+BATCH_CHUNKS = 4
+"""Full chunks handed to a worker at once."""
 
 LOOKAHEAD = 4
 """Batches digested and compressed ahead of the write: what bounds the memory."""
@@ -165,7 +165,7 @@ def _batches(units: Iterable[Unit]) -> Iterator[list[Unit]]:
     for unit in units:
         batch.append(unit)
         nbytes += unit.nbytes
-        if nbytes >= BATCH_SIZE or len(batch) >= BATCH_UNITS:
+        if nbytes >= BATCH_CHUNKS * layout.CHUNK_SIZE or len(batch) >= BATCH_UNITS:
             yield batch
             batch, nbytes = [], 0
     if batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,12 @@ import ckpt
 from ckpt.staging import Stager, stager
 
 WATCHED = 16 * 1024
+
+
+def in_a_thread(function: Callable[..., object], *arguments: object) -> None:
+    thread = threading.Thread(target=function, args=arguments)
+    thread.start()
+    thread.join()
 
 
 def large(n: int, seen: Any) -> Any:
@@ -36,9 +43,7 @@ def large(n: int, seen: Any) -> Any:
         dense += i
         columns[i % 200, ::3] -= 1.0
         row[i] *= 2.0
-        thread = threading.Thread(target=text.__setitem__, args=(slice(i * 7, i * 7 + 3), b"abc"))
-        thread.start()
-        thread.join()
+        in_a_thread(text.__setitem__, slice(i * 7, i * 7 + 3), b"abc")
         again = again * 1.5
         seen[i * 100] += 1.0
         tick()
