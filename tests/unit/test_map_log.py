@@ -34,13 +34,16 @@ def filler(n: int) -> bytes:
     return bytes([n % 256]) * 2000
 
 
-@ckpt.job(key="long", every="5it")
+@ckpt.job(key="long")
 def bare_map_and_a_long_loop(_: int) -> int:
     total = sum(ckpt.map(count, range(200), max_workers=2, ordered=False))
     for n in ckpt.loop(range(400)):
         filler(n)
         if n == UNTIL[0]:
             raise Died
+        run = ckpt.current_run()
+        if n % 5 == 0 and run is not None:
+            run.request_checkpoint()  # unlike a trigger's it is taken even while the one before is in flight
         total += 1
     return total
 
