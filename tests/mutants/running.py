@@ -29,7 +29,9 @@ def make(mutant: Mutant, folder: Path) -> None:
 def run_test(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
     """The mutant's test, against the package in ``folder``."""
     command = [sys.executable, "-P", "-m", "pytest", "-x", "-p", "no:cacheprovider", *mutant.where.split(), "-k", mutant.test]
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    # Not what a parallel run of the tests asks of its own processes.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = own | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )

@@ -14,11 +14,18 @@ from servers.process import ServerProcess
 
 # The server says its port itself: none is lost to another process between choosing and listening.
 PROGRAM = """
-import functools, signal
+import functools, signal, threading
 import moto.backends
+import moto.s3.responses
 from moto.server import ThreadedMotoServer
 # Looked up in the file system at every request: a fifth of its time.
 moto.backends.list_of_moto_modules = functools.partial(tuple, moto.backends.list_of_moto_modules())
+# Moto looks and creates in two steps: of several threads more than one may win, which S3 excludes.
+one_at_a_time, put_object = threading.Lock(), moto.s3.responses.S3Response.put_object
+def put_alone(self):
+    with one_at_a_time:
+        return put_object(self)
+moto.s3.responses.S3Response.put_object = put_alone
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print("LISTENING %s %d" % server.get_host_and_port(), flush=True)
