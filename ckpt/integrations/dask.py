@@ -30,7 +30,8 @@ def pool(given: Any, work: Work, workers: int | None) -> DaskPool:
     if not address:
         raise OptionError(f"executor={given!r} names no scheduler", fix='write it like "dask://127.0.0.1:8786"')
     try:
-        client = distributed.Client(f"tcp://{address}", timeout=CONNECT_S, set_as_default=False)
+        connect: Any = distributed.Client  # it has no types
+        client = connect(f"tcp://{address}", timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ExecutorLostError(
             f"no Dask scheduler answers ({error})", where=given, fix="start it, or give the address of another one"

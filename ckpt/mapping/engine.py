@@ -222,7 +222,8 @@ class Engine:
 
     def _in_hand(self) -> float:
         """Chunks that are being executed, or are not recorded yet: what a kill repeats."""
-        return len(self._flow.flights) + (self._finished - self._recorded) / self.chunk
+        unrecorded = len(self._flow.finished) + self._finished - self._recorded
+        return len(self._flow.flights) + unrecorded / self.chunk
 
     def _must_wait(self) -> bool:
         if self._paced:
