@@ -211,13 +211,14 @@ def _lasted_text(attempt: Attempt, now: float) -> str:
 
 def _checkpoints_table(checkpoints: Sequence[Checkpoint], now: float, width: int) -> Table:
     narrow = width < NARROW
-    columns = [("number", "right"), ("position", "fold"), ("state", "right"), ("stood still", "right")]
+    columns = [("number", "right"), ("kept", "left"), ("position", "fold"), ("state", "right"), ("stood still", "right")]
     if not narrow:
         columns += [("written", "right"), ("taken", "right"), ("why", "left")]
     made = table(columns, "Checkpoints")
     for each in checkpoints:
         cells = [
             plain(each.number),
+            plain("yes" if each.kept else "no"),
             plain(each.position),
             plain(size_text(each.nbytes)),
             plain(span_text(each.stall_s)),

@@ -31,6 +31,6 @@ def say_unfinished(root: StoreRoot, names: RunNames, arguments: str) -> None:
         newest = max(waiting, key=lambda one: one.last_activity or 0.0)
         more = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
         events.say(
-            f"{names.address}: a new run ({arguments}); {newest.address} ({newest.arguments}) is {newest.status} "
+            f"{names.address}: a new run ({arguments}); {newest.address} ({newest.arguments}) {newest.status} "
             f"at {newest.position or 'its start'}{more}: see `ckpt ls`"
         )

@@ -25,7 +25,7 @@ from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.store.info import Fork
-from ckpt.store.reading import stored_keys
+from ckpt.store.reading import has_its_packs, stored_keys
 from ckpt.store.removing import alone, sweep_run
 from ckpt.store.story import FORK, RESET, story_of
 
@@ -40,10 +40,13 @@ def checkpoint_of(root: StoreRoot, names: RunNames, number: int | None) -> tuple
     if history.finished is not None and history.finished.sections:
         what = "the run is finished, so only its result is kept"
         raise OptionError(what, where=names.address, fix="take a run that is not finished, or start this one afresh")
-    found = [one for one in history.checkpoints if number in (None, one.head["number"])]
+    sizes = stored_keys(root, names).sizes
+    kept = [one for one in history.checkpoints if has_its_packs(one, sizes)]
+    # The newest is taken even if its packs are gone: that is damage, and said to be so.
+    found = [one for one in kept if one.head["number"] == number] if number is not None else history.checkpoints
     if found:
         return view, found[-1]
-    there = ", ".join(str(one.head["number"]) for one in history.checkpoints) or "none"
+    there = ", ".join(str(one.head["number"]) for one in kept) or "none"
     what = f"checkpoint {number} is not kept" if number is not None else "the run has no checkpoint"
     raise OptionError(f"{what} (kept: {there})", where=names.address, fix="choose one of these; keep more with keep=")
 

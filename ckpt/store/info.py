@@ -62,6 +62,7 @@ class Checkpoint:
     ``interval_s`` is the time since the checkpoint before (or the attempt's start), ``nbytes`` the size of the state
     and ``stored_nbytes`` what had to be written for it. ``captured`` maps ``frame.variable`` to its size in bytes, ``logged`` the name of
     an operation-logged object to its class and number of entries.
+    ``kept``: its state is still there, so that a fork or a reset can go back to it.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Checkpoint:
     stored_nbytes: int
     captured: dict[str, int]
     remade: tuple[str, ...]
+    kept: bool
     logged: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 

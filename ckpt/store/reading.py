@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt.errors import MissingKeyError
+from ckpt.errors import IntegrityError, MissingKeyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
 from ckpt.lease import current_holder
 from ckpt.letters import MOVED
 from ckpt.root import StoreRoot
+from ckpt.snapshot import SnapshotRef
 from ckpt.storage import is_in_process, local_path
 from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
 from ckpt.store.story import Story, story_of
@@ -122,6 +123,8 @@ def _attempt_status(start: Record, story: Story, *, alive: bool | None) -> Statu
     for record in story.outcomes:
         if record.epoch == start.epoch:
             spoken = record.head["status"]
+    if spoken == "finished" and story.finish is None and start is story.starts[-1]:
+        return "preempted"  # `ckpt retry` has opened the run again
     # What cannot be seen counts as running as long as nobody has taken the run over.
     return spoken or ("crashed" if alive is False else "running")
 
@@ -153,7 +156,8 @@ def describe(
     settled = last is not None and (last is story.finish or bool(starts and starts[-1].epoch == last.epoch))
     alive = _alive_now(root, names, story)
     status = "damaged" if damages else _run_status(story, alive)
-    summary = _summary(names, stored_keys(root, names), records, story, status)
+    stored = stored_keys(root, names)
+    summary = _summary(names, stored, records, story, status)
     return RunInfo(
         summary=summary,
         arguments=summary.arguments,
@@ -162,7 +166,7 @@ def describe(
             *_early_attempts(records, starts),
             *(_attempt(start, records, story, alive=alive if start is starts[-1] else False) for start in starts),
         ),
-        checkpoints=tuple(map(_checkpoint, checkpoints)),
+        checkpoints=tuple(_checkpoint(record, stored.sizes) for record in checkpoints),
         operations=sum(_count(record) for record in story.operations if record.lsn > behind),
         log_position=lsn_text(records[-1].lsn) if records else "",
         outcome=_outcome(last) if last is not None and settled else None,
@@ -220,7 +224,15 @@ def _attempt(start: Record, records: list[Record], story: Story, *, alive: bool 
     )
 
 
-def _checkpoint(record: Record) -> Checkpoint:
+def has_its_packs(record: Record, sizes: Mapping[str, int]) -> bool:
+    """Whether the packs that the record of a checkpoint names are among the keys of the run: it can be gone back to."""
+    try:
+        return all(pack in sizes for section in record.sections for pack in SnapshotRef.decode(section).packs)
+    except IntegrityError:
+        return False
+
+
+def _checkpoint(record: Record, sizes: Mapping[str, int]) -> Checkpoint:
     head = record.head
     return Checkpoint(
         number=head["number"],
@@ -236,6 +248,7 @@ def _checkpoint(record: Record) -> Checkpoint:
         stored_nbytes=head["stored_nbytes"],
         captured=dict(head.get("captured", {})),
         remade=tuple(head.get("remade", ())),
+        kept=has_its_packs(record, sizes),
         logged={name: (kind, size) for name, (kind, size) in head.get("logged", {}).get("objects", {}).items()},
     )
 

@@ -26,7 +26,7 @@ def test_a_new_run_names_the_unfinished_one_of_its_job(tmp_path: Path, capsys: p
     study.options(store=tmp_path)(9)
     said = capsys.readouterr().err
     assert study.address(10, fails=True) in said
-    assert "is failed" in said
+    assert ") failed at" in said
     assert len(said.splitlines()) == 1, said
 
 
