@@ -18,7 +18,7 @@ from typing import Any
 from ckpt.capture import asynchronous, functions, rebuild, slots
 from ckpt.capture.arrays import SharedMemory, is_array_type
 from ckpt.capture.rebuild import Scene
-from ckpt.capture.visible import Visible
+from ckpt.capture.visible import Visible, kind_of
 from ckpt.codecs import pickling
 from ckpt.errors import CkptError, ReplayDivergedError, UncapturableError
 
@@ -37,6 +37,10 @@ class Graph:
         self._filled_by_function: set[int] = set()
 
     # -- saving ---------------------------------------------------------------------------------------------
+
+    def goes_by_name(self, value: Any) -> bool:
+        """Whether the layers above look the value up again: it is the same object after a resume."""
+        return self._special(type(value)) is not None and kind_of(value) is not None
 
     def dump(self, value: object, scene: Scene) -> tuple[bytes, list[Any]]:
         """(skeleton, live buffers). Raises whatever pickling raises; the caller finds the variable's name."""

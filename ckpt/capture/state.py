@@ -80,11 +80,13 @@ class StateCapture:
         for number, paths in enumerate(held):
             for path in paths:
                 value = resolve(path, scene.locals[number])
-                kind = kind_of(value)
+                kind = kind_of(value) if not self._graph.goes_by_name(value) else None
                 if kind is not None and self._visible.number(value) is None and id(value) not in scene.recreated:
                     scene.held.setdefault(id(value), (number, path, kind, value))
         for frame in chain:
             _find_globals(frame, scene, self._visible)
+        scene.globals = {one: found for one, found in scene.globals.items() if not self._graph.goes_by_name(found[-1])}
+        for frame in chain:
             if frame.f_code.co_flags & _GENERATOR_FLAGS:
                 scene.remade |= _generators_of(frame, scene)
         self._refuse_walked(scene, held)
@@ -96,7 +98,9 @@ class StateCapture:
     def _stays(self, value: Any, scene: Scene) -> bool:
         """Whether it is the same object after a resume, with the contents that it has now."""
         known = (scene.held, scene.remade, scene.recreated, scene.globals)
-        return self._visible.number(value) is not None or any(id(value) in one for one in known)
+        if self._graph.goes_by_name(value) or self._visible.number(value) is not None:
+            return True
+        return any(id(value) in one for one in known)
 
     def _refuse_walked(self, scene: Scene, held: Held) -> None:
         """The iterator of an unmarked loop, and a function written in C, go on with the objects that the re-run code

@@ -36,6 +36,11 @@ class Job(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run, resume, or return the recorded result. Inside another job this is a plain call."""
         environment = Environment.read()
+        if environment.disabled and not is_coroutine_function(self.__wrapped__):
+            from ckpt.jobs.plain import plainly
+
+            with plainly(self._options.name or default_name(self.__wrapped__)):
+                return self.__wrapped__(*args, **kwargs)
         if environment.disabled or current.run_of_thread() is not None or current.in_step() is not None:
             return self.__wrapped__(*args, **kwargs)
         options = environment.apply(self._options)

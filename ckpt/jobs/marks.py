@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ckpt.errors import OptionError
 from ckpt.jobs.marking import mark_async
@@ -139,8 +139,10 @@ def operation_key() -> str:
 
 
 def current_run() -> Run | None:
-    """The run that the calling code belongs to, or None."""
+    """The run that the calling code belongs to, or None. In a plain job with ``CKPT_DISABLE=1`` a run without effect."""
     run = current.run_of_process()
+    if run is None and "ckpt.jobs.plain" in sys.modules:
+        return cast("Run | None", sys.modules["ckpt.jobs.plain"].current_plain_run())
     return run if run is not None and run.alive else None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from ckpt.session.namespace import Namespace
@@ -37,3 +39,24 @@ class PlainRun:
 
     def request_checkpoint(self) -> None:
         """Nothing."""
+
+
+_current: ContextVar[PlainRun | None] = ContextVar("ckpt_plain_run", default=None)
+
+
+def current_plain_run() -> PlainRun | None:
+    """The plain run of the job that this code belongs to, with ``CKPT_DISABLE=1``."""
+    return _current.get()
+
+
+@contextmanager
+def plainly(name: str) -> Iterator[None]:
+    """A block in which ``ckpt.current_run()`` is a plain run of the job ``name``, unless it is one already."""
+    if _current.get() is not None:
+        yield
+        return
+    token = _current.set(PlainRun(name, "plain"))
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -21,7 +21,7 @@ class Mutant:
 _LOCAL = "tests/unit/test_storage_local.py"
 _TAKEOVER, _WRITER = "tests/unit/test_log_takeover.py", "tests/unit/test_log_writer.py"
 _LOG_DAMAGE, _SNAPSHOT_DAMAGE = "tests/unit/test_log_damage.py", "tests/unit/test_snapshot_damage.py"
-_LOGGED, _LOGGED_MACHINE = "tests/unit/test_logged.py", "tests/property/test_logged_machine.py"
+_LOGGED = "tests/unit/test_logged.py"
 
 MUTANTS = (
     Mutant(
@@ -249,12 +249,12 @@ MUTANTS = (
     Mutant(
         "operations of an iteration that did not end count", "1", "session/history.py",
         "        return found[start - self.first : end - self.first]", "        return found[start - self.first :]",
-        _LOGGED_MACHINE, "test_random_operations_and_kills",
+        _LOGGED, "test_operations_of_iterations_that_did_not_end_do_not_count",
     ),
     Mutant(
         "operations behind the point where an attempt went on stay", "1", "session/history.py",
         "            found[at:] = operations", "            found += operations",
-        _LOGGED_MACHINE, "test_random_operations_and_kills",
+        _LOGGED, "test_operations_of_iterations_that_did_not_end_do_not_count",
     ),
     Mutant(
         "an image may be ahead of a state on the path", "1", "session/journal.py",

@@ -201,3 +201,26 @@ def logged_objects_under_an_unmarked_loop() -> object:
             tick()
             rows.append(turn.value)
         return shown(run)
+
+
+def fills(rows: Any, hits: Any, turn: int) -> None:
+    for value in ckpt.loop(range(3)):
+        tick()
+        rows.append((turn, value))
+        hits.add(value)
+
+
+@ckpt.job(key="1")
+def hands_logged_objects_to_a_helper() -> Any:
+    run = ckpt.current_run()
+    assert run is not None
+    rows, hits = run.list("rows"), run.counter("hits")
+    for turn in ckpt.loop(range(3)):
+        tick()
+        fills(rows, hits, turn)
+    return list(rows), int(hits)
+
+
+@form
+def logged_objects_given_to_a_helper_with_the_loop() -> object:
+    return hands_logged_objects_to_a_helper()

@@ -337,3 +337,23 @@ def test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one(
     done.clear()
     assert attempt(-1) == 200
     assert min(done) < 160, "it goes on at the older checkpoint"
+
+
+def test_operations_of_iterations_that_did_not_end_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in the log already when the attempt dies, without the position that would make them count."""
+    monkeypatch.setattr(journal, "SPILL", 2)
+
+    def block(dies_at: int) -> list[tuple[int, int]]:
+        with ckpt.open("spilled", store=tmp_path, every="1000it") as run:
+            rows = run.list("rows")
+            for n in run.loop(range(6)):
+                for part in range(5):
+                    rows.append((n, part))
+                    if (n, part) == (dies_at, 4):
+                        raise KeyError("dies")
+            return list(rows)
+
+    for dies_at in (3, 4):
+        with pytest.raises(KeyError):
+            block(dies_at)
+    assert block(-1) == [(n, part) for n in range(6) for part in range(5)]
