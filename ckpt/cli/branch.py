@@ -37,7 +37,7 @@ def fork(store: Store, address: str, at: int | None, run_id: str | None, as_json
     else:
         run_id = made.address.rpartition("/")[2]
         click.echo(f"{made.address} starts from checkpoint {made.checkpoint} ({size_text(made.stored_nbytes)} stored)")
-        click.echo(f"go on with it: f.options(run_id={run_id!r})(...)", err=True)
+        click.echo(f"go on with it: f.options(run_id={run_id!r})(...), or ckpt.open(name, run_id={run_id!r})", err=True)
 
 
 @click.command()

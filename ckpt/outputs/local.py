@@ -60,7 +60,7 @@ class LocalSink:
             f"the output file {what}",
             where=self.where,
             fix="put the file back as it was, in the folder where the run began; or delete it with its .ckpt file and "
-            "start the run afresh: f.options(fresh=True)(...)",
+            "start the run afresh: f.options(fresh=True)(...) (of a with block: ckpt rm)",
         )
 
     def append(self, data: bytes) -> None:

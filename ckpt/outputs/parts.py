@@ -173,5 +173,5 @@ class PartsSink:
         return OutputChangedError(
             f"the output file is not what the run left: {what}",
             where=self.where,
-            fix="put it back, or start the run afresh: f.options(fresh=True)(...)",
+            fix="put it back, or start the run afresh: f.options(fresh=True)(...) (of a with block: ckpt rm)",
         )

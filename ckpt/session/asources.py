@@ -70,7 +70,7 @@ class _Fetching:
                     return
                 raise InputChangedError(
                     f"the input has {position} items now, and {count} were consumed before the resume point",
-                    fix="give the same input, use key= to identify items, or start afresh with fresh=True",
+                    fix="give the same input, use key= to identify items, or start afresh: fresh=True (of a with block: ckpt rm)",
                 ) from None
             position += 1
             passed()

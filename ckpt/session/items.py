@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ATOMS = {int, float, str, bytes, bool, complex, type(None)}
 """Types whose values never change."""
 
-_FIX = "give the same input, use key= to identify items by key, or start afresh with fresh=True"
+_FIX = "give the same input, use key= to identify items by key, or start afresh: fresh=True (of a with block: ckpt rm)"
 
 
 Mark = list[Any]

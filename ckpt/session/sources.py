@@ -269,7 +269,7 @@ def _skip(iterator: Iterator[Any], count: int, passed: Callable[[], None]) -> An
         if item is missing:
             raise InputChangedError(
                 f"the input has {position} items now, and {count} were consumed before the resume point",
-                fix="give the same input, use key= to identify items, or start afresh with fresh=True",
+                fix="give the same input, use key= to identify items, or start afresh: fresh=True (of a with block: ckpt rm)",
             )
         passed()
     return item

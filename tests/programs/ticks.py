@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 
-import ckpt
+from ckpt.session import current
 
 _seen = 0
 _counting = threading.Lock()
@@ -20,7 +20,7 @@ _counting = threading.Lock()
 
 def settle() -> None:
     """Let the checkpoint in flight become durable: with ``1it`` each safe point then has its own."""
-    run = ckpt.current_run()
+    run = current.run_of_process()  # not a plain one
     if run is not None and "it" in os.environ.get("CKPT_EVERY", ""):
         run._saving.wait_idle()
         run.attention.append("settled")  # the loop comes by
