@@ -241,13 +241,14 @@ class LogWriter:
         tail, batch = self._tail, None
         began = tail.place.clock.monotonic()
         try:
+            unknown = tail.opening is not None
             tail.settle_opening()
             batch, opening = self._take(rotate)
             if opening:
                 tail.open_next(batch)
             elif batch:
                 tail.append(batch)
-            elif tail.unconfirmed:
+            elif tail.unconfirmed or unknown:
                 tail.check_current()  # an earlier call could not see whether what it wrote counts
         except BaseException as error:
             self._failed(self._take(False)[0] if batch is None else batch, error)
