@@ -1,4 +1,4 @@
-"""The log is deleted while an attempt writes it: that is said, and is not taken for a takeover."""
+"""The log is deleted, or its storage does not answer, while an attempt writes it: what is said then, and what is not."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from unit.capture_support import attempt, tick
-from unit.log_doubles import NAMES, SimDisk, SimObjects, op, take_over
+from unit.log_doubles import NAMES, SimDisk, SimObjects, op, ops, take_over
 
 import ckpt
-from ckpt.errors import FencedError, LogLostError
+from ckpt.errors import FencedError, LogLostError, StorageError
 
 BOTH = pytest.mark.parametrize("make", [SimDisk, SimObjects], ids=["disk", "objects"])
 
@@ -79,3 +79,21 @@ def test_job_whose_run_was_deleted_ends_with_that_error(scratch: Path, capsys: A
     said = capsys.readouterr().err
     assert "overtaken" not in said
     assert "the job goes on" not in said
+
+
+def test_flush_that_settles_an_unknown_creation_does_not_say_yes_to_a_zombie():
+    storage = SimObjects()
+    zombie, _ = take_over(storage)
+    op(zombie, 0, durable=False)
+
+    def unreachable(call: str, key: str) -> None:
+        if call == "get":
+            storage.before = lambda call, key: None
+            raise StorageError("down")
+
+    storage.before = unreachable
+    with pytest.raises(StorageError):
+        op(zombie, 1)
+    assert ops(take_over(storage)[1]) == [0, 1]
+    with pytest.raises(FencedError):
+        zombie.flush()

@@ -305,24 +305,6 @@ def test_zombie_whose_segments_were_swept_is_fenced_without_a_next_slot(make, re
         op(old, 2)
 
 
-def test_flush_that_settles_an_unknown_creation_does_not_say_yes_to_a_zombie():
-    storage = SimObjects()
-    zombie, _ = take_over(storage)
-    op(zombie, 0, durable=False)
-
-    def unreachable(call: str, key: str) -> None:
-        if call == "get":
-            storage.before = lambda call, key: None
-            raise StorageError("down")
-
-    storage.before = unreachable
-    with pytest.raises(StorageError):
-        op(zombie, 1)
-    assert ops(take_over(storage)[1]) == [0, 1]
-    with pytest.raises(FencedError):
-        zombie.flush()
-
-
 def test_flush_after_a_check_that_failed_does_not_say_yes_to_a_zombie():
     storage = SimDisk()
     zombie, _ = take_over(storage)
