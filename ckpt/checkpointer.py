@@ -8,7 +8,8 @@ and the next trigger tries again; being fenced or damaged ends the attempt at it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,18 @@ from ckpt.log import LogWriter
 from ckpt.protocols import Clock
 from ckpt.snapshot import SnapshotRef, SnapshotWriter
 from ckpt.staging import StagedState
+
+
+@contextmanager
+def memory_checked(what: str = "no memory left for a copy of the job's state") -> Iterator[None]:
+    """A block that reads, copies or writes a state: MemoryFullError, with ``what``, where it runs out of memory."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryFullError(
+            f"{what} ({error or 'MemoryError'})",
+            fix="give the job more memory, about as much again as its variables take, or keep less in them",
+        ) from error
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +137,8 @@ class Checkpointer:
     def _serve(self, request: Request) -> None:
         number = request.head["number"]
         try:
-            lsn, packs, cost_s = self._commit_within_memory(request)
+            with memory_checked("no memory left to write the copy of the job's state"):
+                lsn, packs, cost_s = self._commit(request)
         except StorageError as error:
             self._give_up(request, error)
             if not self._in_trouble and not isinstance(error, LogLostError):
@@ -150,13 +164,6 @@ class Checkpointer:
     def _give_up(self, request: Request, error: CkptError) -> None:
         request.error = error
         self._failed(error)
-
-    def _commit_within_memory(self, request: Request) -> tuple[int, frozenset[str], float]:
-        try:
-            return self._commit(request)
-        except MemoryError as error:
-            fix = "give the job more memory, or keep less in its variables"
-            raise MemoryFullError("no memory left to write the copy of the state", fix=fix) from error
 
     def _commit(self, request: Request) -> tuple[int, frozenset[str], float]:
         """Make the request durable: (LSN of its record, the packs that it names, seconds that it cost)."""

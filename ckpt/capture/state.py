@@ -84,9 +84,7 @@ class StateCapture:
                 if kind is not None and self._visible.number(value) is None and id(value) not in scene.recreated:
                     scene.held.setdefault(id(value), (number, path, kind, value))
         for frame in chain:
-            _find_globals(frame, scene, self._visible)
-        scene.globals = {one: found for one, found in scene.globals.items() if not self._graph.goes_by_name(found[-1])}
-        for frame in chain:
+            _find_globals(frame, scene, self._graph)
             if frame.f_code.co_flags & _GENERATOR_FLAGS:
                 scene.remade |= _generators_of(frame, scene)
         self._refuse_walked(scene, held)
@@ -336,7 +334,7 @@ def _generators_of(frame: types.FrameType, scene: Scene) -> set[int]:
     return found
 
 
-def _find_globals(frame: types.FrameType, scene: Scene, visible: Visible) -> None:
+def _find_globals(frame: types.FrameType, scene: Scene, graph: Graph) -> None:
     """Module-level objects of the frame's module that may be known under a second name in the state."""
     module = frame.f_globals.get("__name__")
     if not isinstance(module, str) or vars(sys.modules.get(module, _NO_MODULE)) is not frame.f_globals:
@@ -348,7 +346,9 @@ def _find_globals(frame: types.FrameType, scene: Scene, visible: Visible) -> Non
         kind = kind_of(value)
         # Plain containers cost a question for every object of the state: only where a variable is the very object.
         wanted = id(value) in variables if type(value) in _CONTAINERS else kind is not None or type(value) is object
-        if wanted and not name.startswith("__") and visible.number(value) is None:
+        if not wanted or name.startswith("__") or graph.goes_by_name(value):
+            continue
+        if graph.visible.number(value) is None:
             scene.globals[id(value)] = (module, name, kind, value)
 
 

@@ -18,7 +18,7 @@ from ckpt.capture.graph import Graph
 from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
-from ckpt.checkpointer import Kept
+from ckpt.checkpointer import Kept, memory_checked
 from ckpt.errors import CkptError, MemoryFullError, StorageError
 from ckpt.format.path import END, PathNode, without_loops
 from ckpt.format.records import Kind, lsn_text
@@ -36,7 +36,7 @@ from ckpt.session.outputs import reducer_of
 from ckpt.session.pacing import Pacing
 from ckpt.session.pulse import reached
 from ckpt.session.refusals import refuse_elsewhere, refuse_tasks
-from ckpt.session.saving import Saving, memory_checked
+from ckpt.session.saving import Saving
 from ckpt.session.services import Services
 from ckpt.session.signs import Signs
 from ckpt.session.steps import Recorded

@@ -6,15 +6,14 @@ Owns the background threads: the checkpointer, which writes, and the ticker, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt import events
 from ckpt.capture.state import Captured
-from ckpt.checkpointer import Checkpointer, Kept, Request
-from ckpt.errors import CkptError, LogLostError, MemoryFullError, StorageError
+from ckpt.checkpointer import Checkpointer, Kept, Request, memory_checked
+from ckpt.errors import CkptError, LogLostError, StorageError
 from ckpt.format.path import path_text, path_to_json
 from ckpt.format.records import Kind
 from ckpt.recovery import needed_from
@@ -36,18 +35,6 @@ RENEW_S = 5.0
 
 STARVED_S = 60.0
 """A resume that has to run this much again for want of a marked outer loop is worth a word."""
-
-
-@contextmanager
-def memory_checked() -> Iterator[None]:
-    """A block that reads or copies a state: MemoryFullError where it runs out of memory."""
-    try:
-        yield
-    except MemoryError as error:
-        raise MemoryFullError(
-            f"no memory left for a copy of the job's state ({error or 'MemoryError'})",
-            fix="give the job more memory, about as much again as its variables take, or keep less in them",
-        ) from error
 
 
 @dataclass(slots=True)

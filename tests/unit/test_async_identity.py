@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.async_support import DONE, noted, numbers, store_of_its_own  # noqa: F401 - the last is a fixture
 
 import ckpt
 from ckpt.errors import IdentityError
-
-DONE: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CKPT_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("CKPT_EVERY", "1it")
-    DONE.clear()
-
-
-async def numbers(n: int) -> AsyncIterator[int]:
-    for i in range(n):
-        await asyncio.sleep(0)
-        yield i
-
-
-@ckpt.step
-async def noted(x: Any) -> Any:
-    DONE.append(x)
-    await asyncio.sleep(0)
-    return x
 
 
 class Source:
