@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 TESTS = Path(__file__).parent
@@ -16,6 +17,10 @@ if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
 
 pytest_plugins = ["servers.fixtures"]
+
+if os.environ.get("CKPT_TEST_MUTANT"):  # that a test fails is all that is asked: the smallest example takes too long
+    hypothesis.settings.register_profile("mutant", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
+    hypothesis.settings.load_profile("mutant")
 
 MAY_BE_MISSING = ("torch",)
 """Packages that ``[dev]`` does not install, because of their size; tests that need them are skipped everywhere."""

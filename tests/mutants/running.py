@@ -31,7 +31,7 @@ def run_test(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "pytest", "-x", "-p", "no:cacheprovider", *mutant.where.split(), "-k", mutant.test]
     # Not what a parallel run of the tests asks of its own processes.
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = own | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = own | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "CKPT_TEST_MUTANT": "1"}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )

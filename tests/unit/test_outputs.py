@@ -16,6 +16,7 @@ import pytest
 from programs.ticks import settle
 
 import ckpt
+from ckpt.checkpointer import Checkpointer, Request
 from ckpt.errors import FencedError, OptionError, OutputBusyError, OutputChangedError, UncapturableError
 from ckpt.format.records import Kind
 from ckpt.log import LogWriter
@@ -236,7 +237,11 @@ def test_plain_file_open_for_writing_is_refused_and_the_fix_is_an_output() -> No
 def test_bytes_are_durable_before_the_checkpoint_that_names_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     lengths: list[tuple[int, int]] = []
-    append = LogWriter.append
+    append, submit = LogWriter.append, Checkpointer.submit
+
+    def waiting(self: Checkpointer, request: Request) -> None:  # else the job writes on, beside the checkpoint
+        submit(self, request)
+        request.done.wait()
 
     def noting(self: LogWriter, kind: Kind, *args: Any, **kwargs: Any) -> int:
         if kind is Kind.CHECKPOINT and os.path.exists("a.txt"):
@@ -245,6 +250,7 @@ def test_bytes_are_durable_before_the_checkpoint_that_names_their_length(monkeyp
 
     monkeypatch.setattr(local, "sync_data", lambda fd: synced.append(os.fstat(fd).st_size))
     monkeypatch.setattr(LogWriter, "append", noting)
+    monkeypatch.setattr(Checkpointer, "submit", waiting)
     lines("a.txt")
     assert len(lengths) > 5
     assert all(there == durable for there, durable in lengths), lengths
