@@ -6,6 +6,6 @@ values of different types differ (``1``, ``1.0`` and ``True``; ``0.0`` and ``-0.
 ``IdentityError`` that names it, never a guess. Pure: no I/O, and nothing is imported that the program did not import.
 """
 
-from ckpt.digests.canonical import digest, module_name, qualified_name
+from ckpt.digests.canonical import IMMUTABLE, digest, digest_of_call, is_plain_call, module_name, qualified_name
 
-__all__ = ["digest", "module_name", "qualified_name"]
+__all__ = ["IMMUTABLE", "digest", "digest_of_call", "is_plain_call", "module_name", "qualified_name"]

@@ -7,6 +7,7 @@ finished, told by how many values ago it was begun: that number does not depend 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -19,6 +20,9 @@ from ckpt.errors import IdentityError
 
 KEY_FIX = "give key=... that names this argument's content, or define __ckpt_digest__() -> bytes on its class"
 _NAN = float("nan")
+IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes))
+"""Types whose values hold no others and never change: digested as they are, handed out as they are."""
+
 _REPEATS = 200_000
 """Values inside cycles that may be walked again before the graph counts as too entangled (sets in large cycles)."""
 
@@ -48,12 +52,47 @@ def digest(value: object, name: str = "") -> bytes:
     return hasher.digest()
 
 
+def digest_of_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
+    """``digest((args, kwargs))``, in a third of the time where all arguments are numbers, texts and the like."""
+    if not is_plain_call(args, kwargs):
+        return digest((args, kwargs))
+    of_args, of_kwargs = _begun(b"tuple:%d;" % len(args)), _begun(b"dict:%d;" % len(kwargs))
+    for value in args:
+        _LEAVES[type(value)](of_args, value)
+    if kwargs:
+        for key_digest, value in sorted([(_of_leaf(key), value) for key, value in kwargs.items()], key=lambda pair: pair[0]):
+            of_kwargs.update(key_digest)
+            _LEAVES[type(value)](of_kwargs, value)
+    whole = _begun(b"tuple:2;@%b@%b" % (of_args.digest(), of_kwargs.digest()))
+    return bytes(_begun(b"@" + whole.digest()).digest())
+
+
+def is_plain_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
+    """Whether all arguments are values that cannot change and hold no others."""
+    return all(type(value) in IMMUTABLE for value in args) and all(type(value) in IMMUTABLE for value in kwargs.values())
+
+
+def _of_leaf(value: object) -> bytes:
+    hasher = _begun(b"")
+    _LEAVES[type(value)](hasher, value)
+    return bytes(hasher.digest())
+
+
+def _begun(data: bytes) -> Any:
+    return hashlib.blake2b(data, digest_size=32)
+
+
 def module_name(name: str) -> str:
     """``name`` as a module is called in identities: the stem of the script's file for ``__main__``."""
     if name not in ("__main__", "__mp_main__"):
         return name
     file = getattr(sys.modules.get("__main__"), "__file__", None)
-    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
+    return _stem(file) if file else "__main__"
+
+
+@functools.cache
+def _stem(file: str) -> str:
+    return os.path.splitext(os.path.basename(file))[0]
 
 
 def qualified_name(value: Any) -> str:

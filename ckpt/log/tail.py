@@ -10,6 +10,7 @@ From an error nothing is concluded: the slot is read back, and the nonce in its 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,10 @@ _DESCRIBED = 8  # segments that are looked at for that
 
 @dataclass(slots=True)
 class Entry:
-    """One record on its way. ``durable``: somebody waits. ``settled``: it is acknowledged, or ``error`` is why not."""
+    """One record on its way. ``durable``: somebody waits. ``settled``: it is acknowledged, or ``error`` is why not.
+
+    Who waits has taken ``wakes``, and goes on when it is released: the record is settled, or it ``leads`` the next commit.
+    """
 
     lsn: int
     kind: int
@@ -52,6 +56,17 @@ class Entry:
     durable: bool
     settled: bool = False
     error: BaseException | None = None
+    leads: bool = False
+    wakes: threading.Lock | None = None
+
+    def settle(self, error: BaseException | None = None) -> None:
+        self.settled, self.error = True, error
+        self.wake()
+
+    def wake(self) -> None:
+        """Under the writer's lock: nobody else releases meanwhile."""
+        if self.wakes is not None and self.wakes.locked():
+            self.wakes.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,8 @@ class LogWriter:
         self._appendable = isinstance(tail.place.storage, AppendableStorage)
         self._io = threading.Lock()  # held while writing; taken before _lock
         self._lock = threading.Lock()  # guards what is below
-        self._queued = threading.Condition(self._lock)  # a record that somebody waits for was queued
-        self._settled = threading.Condition(threading.Lock())  # a commit for others is over; guards _leading
-        self._leading = False
+        self._complete = threading.Condition(self._lock)  # as many wait again as the last commit was for
+        self._leading = False  # one of those who wait commits, for all
         self._waiters = self._expected = 0
         self._commit_s = 0.0
         self._pending: list[Entry] = []
@@ -107,7 +106,12 @@ class LogWriter:
             self._pending_bytes += len(payload) + FRAME_OVERHEAD
             if durable:
                 self._waiters += 1
-                self._queued.notify()
+                entry.leads, self._leading = not self._leading, True
+                if not entry.leads:
+                    entry.wakes = threading.Lock()
+                    entry.wakes.acquire()
+                if self._waiters == self._expected:
+                    self._complete.notify()
         if durable:
             self._settle(entry)
         return entry.lsn
@@ -207,23 +211,29 @@ class LogWriter:
 
     def _settle(self, entry: Entry) -> None:
         """Wait until ``entry`` is acknowledged. One of those who wait commits for all who have queued by then."""
-        with self._settled:
-            while self._leading and not entry.settled:
-                self._settled.wait()
-            leads = not entry.settled
-            self._leading = self._leading or leads
-        if leads:
-            try:
+        try:
+            if entry.wakes is not None:
+                entry.wakes.acquire()  # until it is settled, or its turn to lead
+            if entry.leads:
                 self._gather()
                 with self._io:
                     if not entry.settled:
                         self._commit()
-            finally:
-                with self._settled:
-                    self._leading = False
-                    self._settled.notify_all()
+        finally:
+            with self._lock:
+                entry.wakes = None  # an interrupt may have ended the wait: nobody else leads in its place
+                if entry.leads:
+                    self._hand_over()
         if entry.error is not None:
             raise entry.error.with_traceback(None)
+
+    def _hand_over(self) -> None:
+        """The next of those who wait leads, if there is one. Holds ``_lock``."""
+        following = next((entry for entry in self._pending if entry.wakes is not None), None)
+        self._leading = following is not None
+        if following is not None:
+            following.leads = True
+            following.wake()
 
     def _gather(self) -> None:
         """Give as many threads as shared the last commit the time to queue, a part of what that took at most.
@@ -233,7 +243,7 @@ class LogWriter:
         """
         with self._lock:
             if self._waiters < self._expected:
-                self._queued.wait_for(lambda: self._waiters >= self._expected, GATHER_SHARE * self._commit_s)
+                self._complete.wait_for(lambda: self._waiters >= self._expected, GATHER_SHARE * self._commit_s)
 
     def _commit(self, *, rotate: bool = False) -> None:
         """Write and acknowledge all that is queued; ``rotate``: in a new segment. Holds ``_io``."""
@@ -253,12 +263,13 @@ class LogWriter:
         except BaseException as error:
             self._failed(self._take(False)[0] if batch is None else batch, error)
             raise
-        for entry in batch:
-            entry.settled = True
-            self._acknowledged = entry.lsn
         if batch:
+            self._acknowledged = batch[-1].lsn
             self._commit_s = tail.place.clock.monotonic() - began
-            self._expected = sum(entry.durable for entry in batch)
+            with self._lock:
+                self._expected = sum(entry.durable for entry in batch)
+                for entry in batch:
+                    entry.settle()
 
     def _take(self, rotate: bool) -> tuple[list[Entry], bool]:
         """(all that is queued, whether it opens a new segment). From here on LSNs belong to what comes after it."""
@@ -279,7 +290,7 @@ class LogWriter:
                 self._dead = error if isinstance(error, CkptError) else _interrupted(self._tail.place.names, error)
             for entry in batch:
                 if entry.durable:
-                    entry.settled, entry.error = True, self._dead or error
+                    entry.settle(self._dead or error)
             if self._tail.took is not batch:
                 again = [entry for entry in batch if not entry.durable]
                 self._pending = again + self._pending

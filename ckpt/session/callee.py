@@ -18,8 +18,6 @@ from ckpt import digests
 from ckpt.digests.canonical import qualified_name
 from ckpt.errors import IdentityError
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
-
 
 @dataclass(frozen=True, slots=True)
 class Callee:
@@ -97,7 +95,7 @@ def _plain_values(function: Any) -> list[tuple[str, Any]]:
         return []
     found = [(f"default {i}", value) for i, value in enumerate(function.__defaults__ or ())]
     found += sorted((function.__kwdefaults__ or {}).items())
-    return [(name, value) for name, value in found if type(value) in _PLAIN]
+    return [(name, value) for name, value in found if type(value) in digests.IMMUTABLE]
 
 
 def _carrier(function: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from ckpt.capture.randomness import read_random_state
+from ckpt.capture.randomness import random_marks
 from ckpt.format.path import PathNode, path_text, path_to_json
 from ckpt.session.containers import LoggedDict, LoggedList
 from ckpt.session.journal import Journal
@@ -79,7 +79,7 @@ class Committing:
         """Whether ``node``'s base, together with its index, says where it is."""
         if node.base is None or node.source is None or node.drew is None or not _is_steady(node.source):
             return False
-        return bool(node.drew == read_random_state())
+        return bool(node.drew == random_marks())
 
     def _named(self) -> tuple[int, list[PathNode]] | None:
         """(number of the newest durable checkpoint, the path with its states numbered as there); None if it lacks some.

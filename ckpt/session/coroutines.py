@@ -16,7 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ckpt import events
-from ckpt.capture.randomness import RandomState, read_random_state, write_random_state
+from ckpt.capture.randomness import RandomState, random_marks, read_random_state, write_random_state
 from ckpt.session import current
 from ckpt.session.attempt import Attempt, Finished, open_attempt
 from ckpt.session.operations import OK, RAISED, Operation, Operations, StepSpec, replayed
@@ -147,14 +147,15 @@ class _Watched:
         return _Turns(self, given)
 
     def turn(self, go_on: Callable[[], Any]) -> Any:
-        before = read_random_state()
+        before = random_marks()
+        state = None if self.counts else read_random_state()
         try:
             return go_on()
         finally:
-            if read_random_state() != before:
+            if random_marks() != before:
                 self.moved = True
-                if not self.counts:
-                    write_random_state(before)
+                if state is not None:
+                    write_random_state(state)
 
 
 class _Turns:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ckpt import digests
-from ckpt.capture.randomness import RandomState, read_random_state, write_random_state
+from ckpt.capture.randomness import RandomState, random_marks, read_random_state, write_random_state
 from ckpt.codecs.pickling import from_bytes, to_bytes
 from ckpt.errors import IdentityError, UncapturableError, UnsupportedCodeError
 from ckpt.format.records import Kind
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 OK, RAISED, _DREW, _DREW_AND_RAISED = b"\x00", b"\x01", b"\x02", b"\x03"
 """What an encoded result begins with: a value or an exception, by itself or with the generators that it moved on."""
-
-_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +103,10 @@ class Operations:
         operation = self.begin(spec, args, kwargs)
         if operation.data is not None:
             return replayed(operation.data)
-        before = read_random_state()
+        before = random_marks()
         outcome, value = self._execute(spec, operation.identity, args, kwargs)
-        after = read_random_state()
-        done = self.encode(operation, outcome, value, after if after != before else None)
+        drew = read_random_state() if random_marks() != before else None
+        done = self.encode(operation, outcome, value, drew)
         self.record(operation, done)
         return done.hand_out()
 
@@ -177,7 +175,7 @@ class Operations:
         if spec.key is not None:
             return digests.digest(spec.key(*args, **kwargs) if callable(spec.key) else spec.key)
         try:
-            return digests.digest((args, kwargs))
+            return digests.digest_of_call(args, kwargs)
         except IdentityError as error:
             raise IdentityError(
                 error.what, where=f"step {spec.callee.name}, {error.where}", fix="identify the call: ckpt.step(fn, key=...)"
@@ -210,7 +208,9 @@ class Operations:
 
     def _refuse_changed_arguments(self, spec: StepSpec, args: Any, kwargs: Any, before: bytes) -> None:
         """A replay returns the result and nothing else: what a step does to its arguments would be missing."""
-        if spec.key is None and self._argument_digest(spec, args, kwargs) != before:
+        if spec.key is not None or digests.is_plain_call(args, kwargs):
+            return
+        if self._argument_digest(spec, args, kwargs) != before:
             raise UnsupportedCodeError(
                 f"step {spec.callee.name} changed its arguments, which a replay of its result could not do",
                 where=f"step {spec.callee.name}",
@@ -234,7 +234,7 @@ def _as_replayed(spec: StepSpec, outcome: bytes, value: Any, data: bytes) -> Any
 
     Otherwise a change to the result would reach an argument or a cache the first time, and not after a resume.
     """
-    if outcome == RAISED or type(value) in _IMMUTABLE:
+    if outcome == RAISED or type(value) in digests.IMMUTABLE:
         return value
     try:
         loaded = from_bytes(memoryview(data)[1:])

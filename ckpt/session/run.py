@@ -15,7 +15,7 @@ from typing import Any
 from ckpt import events
 from ckpt.capture import frames, sites
 from ckpt.capture.graph import Graph
-from ckpt.capture.randomness import read_random_state, write_random_state
+from ckpt.capture.randomness import random_marks, write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept, memory_checked
@@ -178,7 +178,7 @@ class Run:
         kept = self._saving.stage(captured)
         self._services.note_captured(captured, kept)
         node.logged = self._journal.reached
-        node.drew = read_random_state() if self._committing.whole else None
+        node.drew = random_marks() if self._committing.whole else None
         cost = self.now() - began
         self._pacing.kept(cost)
         self._saving.totals.stall_s += cost
@@ -206,7 +206,7 @@ class Run:
         self._namespaces.restore(extras["namespaces"])
         self.outputs.restore(extras.get("outputs"))
         self._journal.restore(saved.logged)
-        node.logged, node.drew = saved.logged, read_random_state() if self._committing.whole else None
+        node.logged, node.drew = saved.logged, random_marks() if self._committing.whole else None
 
     def replayed(self) -> None:
         if "replay" in self.attention:

@@ -11,13 +11,17 @@ from ckpt.errors import StorageError
 TEMPORARY = ".tmp-"
 """How the names of a local store's unfinished files begin; no key part may begin so, and no listing shows them."""
 
+_NO_PARTS = frozenset(("", ".", ".."))
+
 KEY_FIX = "use parts joined by '/' that are not empty, '.' or '..' and do not begin with '.tmp-'"
 
 
 def check_key(key: str) -> str:
     """``key`` itself. StorageError if it is no valid key."""
+    if "\0" in key:
+        raise StorageError(f"{key!r} is not a valid key", where=repr(key), fix=KEY_FIX)
     for part in key.split("/"):
-        if part in ("", ".", "..") or "\0" in part or part.startswith(TEMPORARY):
+        if part in _NO_PARTS or part.startswith(TEMPORARY):
             raise StorageError(f"{key!r} is not a valid key", where=repr(key), fix=KEY_FIX)
     return key
 

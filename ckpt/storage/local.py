@@ -21,6 +21,7 @@ from ckpt.protocols import Buffer
 from ckpt.storage.direct import write_file
 from ckpt.storage.files import (
     LocalAppendFile,
+    OpenedFile,
     link_if_absent,
     read_at,
     read_errors,
@@ -37,8 +38,6 @@ _ATTEMPTS = 20
 """How often a folder is made again when others keep removing it as empty."""
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_CLOEXEC
-
 
 class LocalStorage:
     """The files below ``root`` (see ``protocols.AppendableStorage``). Does nothing until it is used.
@@ -153,19 +152,8 @@ class LocalStorage:
         """``_path`` as text, which is what reading needs and takes a tenth of the time."""
         return f"{self._prefix}{check_key(key)}"
 
-    @contextlib.contextmanager
-    def _open(self, key: str) -> Iterator[tuple[int, int]]:
-        """The key's file descriptor and length, while the block runs."""
-        place = self._place(key)
-        with read_errors("read", place):
-            fd = os.open(place, _READ)
-            try:
-                status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode):
-                    raise IsADirectoryError(place)
-                yield fd, status.st_size
-            finally:
-                os.close(fd)
+    def _open(self, key: str) -> OpenedFile:
+        return OpenedFile(self._place(key))
 
     def _create(self, key: str, data: Buffer, mode: int) -> bool:
         path = self._path(key)

@@ -30,7 +30,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt.digests import digest
+from ckpt.digests import digest, digest_of_call
 from ckpt.errors import IdentityError
 
 
@@ -324,6 +324,11 @@ def canonical(value: object) -> object:
 @given(values, values)
 def test_digests_are_equal_exactly_when_values_are(left: object, right: object) -> None:
     assert (digest(left) == digest(right)) == (canonical(left) == canonical(right))
+
+
+@given(st.lists(values).map(tuple), st.dictionaries(st.text(), values))
+def test_arguments_of_a_call_have_one_digest_whatever_way_it_is_made(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    assert digest_of_call(args, kwargs) == digest((args, kwargs))
 
 
 SCRIPT = """
