@@ -32,7 +32,10 @@ class Storage(Protocol):
         """Whether ``key`` is there now (never answered from a cache)."""
 
     def put(self, key: str, parts: Iterable[Buffer]) -> int:
-        """Write ``key`` whole, in the order of ``parts``, replacing atomically; durable on return; bytes written."""
+        """Write ``key`` whole, in the order of ``parts``, replacing atomically; durable on return; bytes written.
+
+        The parts are asked for one by one, and the memory of each stays as it is until this returns.
+        """
 
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         """Create ``key`` with ``data``: True if this call created it (durable on return), False if it existed."""

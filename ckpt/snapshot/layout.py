@@ -1,6 +1,6 @@
 """Owns the bytes of packs: their header, how parts are cut into chunks, and the manifest of a snapshot.
 
-Pure: bytes in, bytes out. A pack is a header, chunks and patches back to back, and one manifest at its end. Every digest here is
+Pure: bytes in, bytes out. A pack is a header, chunks and patches one after the other, and one manifest at its end. Every digest here is
 keyed, so with the run's key it is a MAC, and starts with a word for what it covers, so that no chunk can pass for
 anything else. In an encrypted pack each chunk and the manifest are encrypted by themselves, under the pack's data key.
 """
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 1024 * 1024
 """Bytes of a full chunk. Smaller ones find more that did not change but cost 48 bytes of manifest each; at 1 MiB that
 is 1/20,000 of the state, and hashing, compression and reads are already at their full speed."""
+
+ALIGNED = 4096
+"""In a large pack full chunks that are stored as they are begin at a multiple of this, the unit of direct writes."""
+
+ALIGNED_FROM = 8 * CHUNK_SIZE
+"""Bytes of new chunks from which a pack counts as large: smaller ones are not written past the page cache anyway."""
 
 MAX_PACKS = 64
 """Packs that one snapshot may draw on. Each keeps its unused chunks alive too, and is one more file to lose; a snapshot

@@ -52,6 +52,7 @@ class PackStream:
         self._salt = entropy(SALT_SIZE) if key.encrypts else None
         self._cipher = None if self._salt is None else layout.pack_cipher(key, pack, self._salt)
         self._packs: set[str] = set()
+        self._aligns = False
         self._lock = threading.Lock()
         self.stored: dict[bytes, Place] = {}
         self.length = 0
@@ -68,6 +69,8 @@ class PackStream:
         # Patches cannot be stored again from here: their packs come first. There are fewer than the bound.
         self._packs = {patch.place.pack for plan in plans for patch in plan.patches}
         self._packs |= {unit.known.place.pack for plan in plans for unit in plan.units if unit.known is not None}
+        new = sum(unit.nbytes for plan in plans for unit in plan.units if unit.raw is not None)
+        self._aligns = self._cipher is None and new >= layout.ALIGNED_FROM
         for done in self._prepared((unit for plan in plans for unit in plan.units), workers):
             if done.unit.pieces:
                 place = yield from self._store(done)
@@ -99,6 +102,10 @@ class PackStream:
         if stored is None:
             assert done.unit.raw is not None
             codec, stored = compress_if_worth(done.unit.raw)
+        nbytes = memoryview(stored).nbytes
+        gap = -self.length % layout.ALIGNED
+        if gap and self._aligns and nbytes == layout.CHUNK_SIZE:
+            yield self._count(bytes(gap))  # a storage can then write the chunk from where it is
         stored = self._encrypted(stored)
         place = Place(self._pack, self.length, memoryview(stored).nbytes, codec)
         yield self._count(stored)

@@ -109,6 +109,7 @@ def test_every_snapshot_reads_back_after_any_changes_failures_and_sweeps(strateg
     monkeypatch.setattr(stager, "LARGE_BUFFER", 16 * 1024)
     monkeypatch.setattr(layout, "CHUNK_SIZE", 16 * 1024)
     monkeypatch.setattr(layout, "MAX_PACKS", 9)
+    monkeypatch.setattr(layout, "ALIGNED_FROM", 64 * 1024)
     key = KEY.of_store(bytes(16), encrypts=encrypts)
     desk = Desk(strategy, *(numbers(seed, size) for seed, size in ((1, 300_001), (2, 90_000), (3, 700_000))), key=key)
     desk.storage = desk.snapshots._storage = failing = Failing(desk.storage)

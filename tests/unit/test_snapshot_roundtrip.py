@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.snapshot_doubles import KEY, NAMES, fresh_storage
+from unit.snapshot_doubles import KEY, NAMES, fresh_storage, noise
 
 from ckpt.format.keys import UNSIGNED
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, layout, read_snapshot, reader
+from ckpt.snapshot.reader import read_manifest
 from ckpt.staging import Stager
 from ckpt.storage.local import LocalStorage
 
@@ -46,6 +47,17 @@ def test_any_parts_come_back_through_storage_and_an_encoded_reference(parts, inl
         again = read_snapshot(SnapshotRef.decode(ref.encode()), storage, NAMES, KEY)
     assert [bytes(part) for part in again] == parts
     assert ref.nbytes == sum(map(len, parts))
+
+
+def test_full_chunks_of_a_large_pack_lie_where_they_can_be_written_from_their_own_memory(tmp_path):
+    parts = [b"skeleton", noise(1, 9 * layout.CHUNK_SIZE + 5), bytes(layout.CHUNK_SIZE), noise(2, 2 * layout.CHUNK_SIZE)]
+    storage = LocalStorage(tmp_path)
+    ref = write(storage, parts)
+    chunks = read_manifest(ref, storage, NAMES, KEY).chunks
+    full = [chunk.place.offset for chunk in chunks if chunk.place.length == layout.CHUNK_SIZE]
+    assert len(full) == 11
+    assert not any(offset % layout.ALIGNED for offset in full)
+    assert [bytes(part) for part in read_snapshot(ref, storage, NAMES, KEY)] == parts
 
 
 @pytest.mark.parametrize("key", [KEY, UNSIGNED])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import random
 
@@ -30,16 +31,34 @@ def test_what_is_written_is_what_was_given(tmp_path):
     for _ in range(60):
         sizes = rng.choices([0, 1, 63, 4095, 4096, 4097, 16383, 16384, 16385, 50_000], k=rng.randrange(12))
         parts = [rng.randbytes(size) for size in sizes]
-        assert storage.put("key", one_memory_for_all(parts)) == sum(sizes)
+        assert storage.put("key", [somewhere(part, rng) for part in parts]) == sum(sizes)
         assert storage.get("key") == b"".join(parts), f"seed {SEED}"
 
 
-def one_memory_for_all(parts):
-    """The parts, each in the memory of the one before: as a generator may do."""
-    reused = bytearray(60_000)
-    for part in parts:
-        reused[: len(part)] = part
-        yield memoryview(reused)[: len(part)]
+def somewhere(data, rng):
+    """``data`` in memory of its own: at the beginning of a page, or not."""
+    start = rng.choice((0, 0, 1, 64))
+    memory = mmap.mmap(-1, len(data) + 64)
+    memory[start : start + len(data)] = data
+    return memoryview(memory)[start : start + len(data)]
+
+
+def test_aligned_memory_is_written_from_where_it_is(tmp_path, monkeypatch):
+    seen, pwritev = [], os.pwritev
+
+    def watched(fd, views, at):
+        seen.extend((is_direct(fd), view.obj) for view in views)
+        return pwritev(fd, views, at)
+
+    monkeypatch.setattr(os, "pwritev", watched)
+    pages = mmap.mmap(-1, 8 * direct.BLOCK)
+    pages[:] = random.Random(SEED).randbytes(len(pages))
+    begin = bytes(2 * direct.ALIGNED)
+    assert LocalStorage(tmp_path).put("key", [begin, pages, b"end"]) == len(begin) + len(pages) + 3
+    if not any(flag for flag, _ in seen):
+        pytest.skip("this file system has no O_DIRECT")
+    assert sum(owner is pages for _, owner in seen) >= 6
+    assert LocalStorage(tmp_path).get("key") == begin + pages[:] + b"end"
 
 
 def test_a_large_file_goes_past_the_page_cache(tmp_path, monkeypatch):
