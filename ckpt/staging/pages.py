@@ -119,7 +119,7 @@ class WrittenPages:
         # A page that is neither in memory nor in swap was given back to the kernel (MADV_DONTNEED): it reads as zeros,
         # and is not told as written where its whole page table is gone.
         gone = self._scan(start, stop, 0, _PRESENT | _SWAPPED, _PRESENT | _SWAPPED)
-        return None if gone is None else union(written, gone) if gone else written
+        return None if gone is None else union(written, gone)
 
     def _control(self, request: int, *words: int) -> bool:
         """Whether the call failed."""
@@ -128,7 +128,7 @@ class WrittenPages:
 
     def _scan(self, start: int, stop: int, flags: int, mask: int, inverted: int) -> Ranges | None:
         found: list[tuple[int, int]] = []
-        at = start
+        calls, at = 0, start
         while at < stop:
             scan = _Scan(
                 ctypes.sizeof(_Scan), flags, at, stop, 0, ctypes.addressof(self._found), _SCAN_ROOM,
@@ -139,8 +139,8 @@ class WrittenPages:
                 return None
             numbers = memoryview(self._found).cast("B").cast("Q")[: 3 * count].tolist()
             found += zip(numbers[::3], numbers[1::3], strict=True)
-            at = scan.walk_end
-        return union(found) if len(found) > 1 else tuple(found)
+            calls, at = calls + 1, scan.walk_end
+        return union(found) if calls > 1 else tuple(found)  # within a call the kernel has put together what touches
 
 
 def _private_anonymous() -> list[tuple[int, int]]:

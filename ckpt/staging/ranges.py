@@ -13,9 +13,12 @@ REMEMBERED = 8
 
 
 def union(*several: Iterable[tuple[int, int]]) -> Ranges:
-    """All bytes that are in any of ``several``; ranges that touch become one."""
+    """All bytes that are in any of ``several``; ranges that touch become one. A tuple is taken to be ``Ranges`` already."""
+    given = [ranges for ranges in several if ranges != ()]
+    if len(given) == 1 and isinstance(given[0], tuple):
+        return given[0]
     merged: list[tuple[int, int]] = []
-    for start, stop in sorted(one for ranges in several for one in ranges):
+    for start, stop in sorted(one for ranges in given for one in ranges):
         if merged and start <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(stop, merged[-1][1])
         else:

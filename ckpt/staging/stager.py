@@ -175,7 +175,7 @@ class Stager:
             serials = {one.serial for one in watched.values()}
             for index, one in watched.items():
                 regions.append(self._arena.take(one.nbytes, one.serial, serials))
-                marked = one.copy_into(regions[-1], self._kernel)
+                marked = one.copy_into(regions[-1], sources[index], self._kernel)
                 self._marks_cost_s += marked / PAGE * MARK_COST_S
                 parts[index] = memoryview(regions[-1].memory)[: one.nbytes]
                 origins[index] = Origin(one.serial, one.copies, one.known)

@@ -51,8 +51,8 @@ class Watched:
         """The whole pages of the buffer: what is outside shares its pages with other objects."""
         return -(-self.address // PAGE) * PAGE, (self.address + self.nbytes) // PAGE * PAGE
 
-    def copy_into(self, region: Region, kernel: WrittenPages | None) -> int:
-        """Make ``region`` the next copy, from the memory as it is now; the bytes that the kernel marked since the last one.
+    def copy_into(self, region: Region, source: memoryview, kernel: WrittenPages | None) -> int:
+        """Make ``region`` the next copy, from ``source`` as it is now; the bytes that the kernel marked since the last one.
 
         Marks are cleared before anything is copied: what another thread writes meanwhile is marked again.
         """
@@ -75,11 +75,24 @@ class Watched:
             changed = ((0, self.nbytes),) if looks and stale is None else stale
             if stale is not None and held is not None:
                 self._learn(Change(held, self.copies, stale))
-        for start, stop in ((0, self.nbytes),) if stale is None else stale:
-            rawmemory.copy(target + start, self.address + start, stop - start)
+        if stale is None:
+            rawmemory.copy(target, self.address, self.nbytes)
+        else:
+            self._copy_ranges(region, source, stale)
         region.content = (self.serial, self.copies)
-        self._adapt(changed)
-        return 0 if marked is None else size_of(marked)
+        size = size_of(changed) if changed is not None else None
+        self._adapt(size)
+        return 0 if marked is None or size is None else size  # a page or two more than were marked, maybe
+
+    def _copy_ranges(self, region: Region, source: memoryview, ranges: Ranges) -> None:
+        """Copy thousands of single pages without a call through ctypes for each, which costs as much as the copy."""
+        with memoryview(region.memory) as view:
+            target = _address_of(region)
+            for start, stop in ranges:
+                if stop - start < rawmemory.SMALL_COPY:
+                    view[start:stop] = source[start:stop]
+                else:
+                    rawmemory.copy(target + start, self.address + start, stop - start)
 
     def forget(self) -> None:
         """Let go of the kernel's marks."""
@@ -115,11 +128,11 @@ class Watched:
             and not (target is not None and rawmemory.equal(target + start, self.address + start, stop - start))
         )
 
-    def _adapt(self, changed: Ranges | None) -> None:
-        """Stop looking for a while where much changed."""
+    def _adapt(self, changed: int | None) -> None:
+        """Stop looking for a while where many bytes changed."""
         if changed is None or self.strategy in ("pages", "copy"):
             return
-        if size_of(changed) > MUCH * self.nbytes:
+        if changed > MUCH * self.nbytes:
             self.forget()
             self._look_at, self._pause = self.copies + self._pause, min(2 * self._pause, LONGEST_PAUSE)
         else:
