@@ -183,6 +183,19 @@ def nested(n: int, seen: Any) -> Any:
     return total, exact([weights, moments, best])
 
 
+def small(n: int, seen: Any) -> Any:
+    """Two arrays of which little changes, in a store that is small enough to change many of its bytes."""
+    rng = np.random.default_rng(5)
+    numbers, flags = rng.integers(0, 255, 34_000, dtype=np.uint8), np.zeros(20_000, np.uint8)
+    total = 0
+    for i in ckpt.loop(range(n)):
+        tick()
+        numbers[rng.integers(numbers.size)] += 1
+        flags[i * 2_100] = total % 100
+        total += int(numbers.sum()) + int(flags.sum())
+    return total, exact([numbers, flags])
+
+
 def run(function: Callable[..., object]) -> object:
     seen = np.arange(20_000.0)
     return ckpt.job(**staging.chosen())(function)(N, seen), exact(seen)
@@ -206,3 +219,8 @@ def staged_writers() -> object:
 @form
 def staged_nested() -> object:
     return run(nested)
+
+
+@form
+def staged_small() -> object:
+    return ckpt.job(**staging.chosen())(small)(9, None)
