@@ -72,8 +72,8 @@ def changes(files: dict[str, bytes]) -> Iterator[Change]:
         for other, content in sorted(files.items()):
             if Path(other).suffix == Path(name).suffix and content != data:
                 yield f"exchanged for {other}", name, content
-        offsets = rng.sample(range(min(len(data), HEADERS)), min(len(data), 8))
-        offsets += [rng.randrange(len(data)) for _ in range(20)] if len(data) > HEADERS else []
+        offsets = rng.sample(range(min(len(data), HEADERS)), min(len(data), 6))
+        offsets += [rng.randrange(len(data)) for _ in range(12)] if len(data) > HEADERS else []
         for offset in offsets:
             yield f"a bit of byte {offset} flipped", name, flipped(data, offset, rng.randrange(8))
 
@@ -96,7 +96,7 @@ def test_job_goes_on_right_or_with_a_typed_error_over_damage_for_every_strategy(
     rng, verdicts = random.Random(SEED), Counter[str]()
     chosen = [change for change in changes(files) if change[1].endswith((".pack", ".log"))]
     gone = [change for change in chosen if change[2] is None]
-    for what, name, data in [*gone, *rng.sample(chosen, 8)]:
+    for what, name, data in [*gone, *rng.sample(chosen, 6)]:
         form = wreck.copy(scratch / "copy")
         path = form.folder / "store" / name
         path.unlink() if data is None else path.write_bytes(data)

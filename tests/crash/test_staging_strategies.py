@@ -54,7 +54,7 @@ def test_killed_at_any_tick_large_arrays_are_exact(strategy: str, fork_host: For
     name = "large_arrays_of_which_little_changes"
     plain = Form(fork_host, name, scratch / "plain").run(CKPT_DISABLE="1")
     assert plain.status == 0, plain.err
-    for tick in range(1, plain.ticks + 1, 3):
+    for tick in range(1, plain.ticks + 1, 5):
         form = Form(fork_host, name, scratch / f"run{tick}")
         # Twice: what was restored is watched from the beginning again.
         outcome = finish(form, [Kill(tick=tick), Kill(tick=4)], CKPT_EVERY="1it", STAGING=strategy)
@@ -69,7 +69,7 @@ def test_killed_at_every_stage_and_at_random_moments_arrays_of_all_shapes_are_ex
     seed = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))
     print(f"CRASH_SEED={seed}")
     rng, kills = random.Random(seed), 0
-    stages = rng.sample([*STAGES, *STAGES], 2 * len(STAGES))
+    stages = [*rng.sample([*STAGES], 8), *rng.sample([*STAGES], 4)]  # each of them at least once
     for name in FORMS:
         plain = Form(fork_host, name, scratch / name / "plain").run(CKPT_DISABLE="1")
         began_s = time.monotonic()
@@ -77,9 +77,9 @@ def test_killed_at_every_stage_and_at_random_moments_arrays_of_all_shapes_are_ex
         longest_s = time.monotonic() - began_s
         assert whole.result == plain.result, f"{name}, not killed: {whole.err}"
         check_staged(strategy, whole)
-        own, stages = stages[:4], stages[4:]
+        own, stages = stages[:3], stages[3:]
         plan = [Kill(fault=f"{LATE},{STAGES[stage]}@{rng.randint(1, 5)}") for stage in own]
-        plan[rng.randrange(5) : 0] = [Kill(fault=LATE, after_s=rng.uniform(0.03, longest_s)) for _ in range(2)]
+        plan[rng.randrange(4) : 0] = [Kill(fault=LATE, after_s=rng.uniform(0.03, longest_s)) for _ in range(2)]
         while plan:
             form = Form(fork_host, name, scratch / name / f"run{len(plan)}")
             outcome = finish(form, plan, STAGING=strategy, **EVERY)
@@ -88,4 +88,4 @@ def test_killed_at_every_stage_and_at_random_moments_arrays_of_all_shapes_are_ex
             assert outcome.last.result == plain.result, told
             kills += outcome.kills
             plan = plan[len(outcome.attempts) :]  # what is left where a run came to its end before
-    assert kills >= 4 * len(FORMS), f"seed {seed}: only {kills} kills: the jobs are too short"
+    assert kills >= 3 * len(FORMS), f"seed {seed}: only {kills} kills: the jobs are too short"
