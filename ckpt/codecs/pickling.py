@@ -7,9 +7,11 @@ Buffers of ``IN_BAND_LIMIT`` bytes and more travel out of band (PEP 574).
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ckpt.errors import UncapturableError
@@ -89,7 +91,8 @@ def dump(
 
         pickler.dispatch_table = cloudpickle.Pickler.dispatch_table
     pickler.reducer_override = reduce
-    pickler.dump(value)
+    with _collector_paused():
+        pickler.dump(value)
     if met is not None:
         met(pickler.memo.copy().keys())
     return out.getvalue(), buffers
@@ -145,4 +148,17 @@ class _NumberingUnpickler(pickle.Unpickler):
 
 def load(skeleton: Any, buffers: Iterable[Any], resolve: Callable[[Any], Any]) -> Any:
     """The value again. Only for bytes whose MAC has been verified: unpickling runs code."""
-    return _NumberingUnpickler(skeleton, buffers, resolve).load()
+    with _collector_paused():
+        return _NumberingUnpickler(skeleton, buffers, resolve).load()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No cyclic garbage collection inside: with a million objects that are all alive it takes a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
