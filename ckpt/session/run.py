@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpt import events
+from ckpt.asynchrony import running_loop
 from ckpt.capture import frames, sites
 from ckpt.capture.graph import Graph
 from ckpt.capture.randomness import read_random_state, write_random_state
@@ -271,7 +272,7 @@ class Run:
     def stop_at(self, node: Node) -> int:
         """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
         # In a job with tasks, the first iteration shows whether it leaves some behind.
-        early = node.index == 0 and self._captures_locals and current.running_loop() is not None
+        early = node.index == 0 and self._captures_locals and running_loop() is not None
         return 1 if early else self._pacing.stop_at(node.index)
 
     # -- stopping -------------------------------------------------------------------------------------------
