@@ -119,7 +119,6 @@ def maps_yield_the_results_type() -> None:
             assert_type(found, int)
     for page in ckpt.map(get, ["url"], timeout=1.0):
         assert_type(page, bytes)
-    ckpt.map(get, ["url"], executor="threads")  # type: ignore[call-overload]
     ckpt.map(len, [1])  # type: ignore[arg-type]
     ckpt.map(len, ["a"], on_error="ignore")  # type: ignore[call-overload]
 
