@@ -46,6 +46,11 @@ class Found:
     def first_lsn(self) -> int:
         return self.records[0].lsn
 
+    @property
+    def items(self) -> int:
+        """How many items they tell of."""
+        return len({entry[0] for one in self.records if one.sections for entry in _ENTRY.iter_unpack(one.sections[0])})
+
     def results(self, *, with_failed: bool) -> tuple[Recovered, set[bytes]]:
         """(the last result of each item, items that are to be executed again). CorruptionError."""
         found: Recovered = {}

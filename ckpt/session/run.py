@@ -177,7 +177,7 @@ class Run:
         with memory_checked():
             captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
-        self._services.note_captured(captured, kept)
+        self._services.note_captured(captured, kept, self._namespaces.sizes())
         node.logged = self._journal.reached
         node.drew = read_random_state() if self._committing.whole else None
         cost = self.now() - began
