@@ -7,6 +7,7 @@ A pool executes chunks of items and knows how much it can take. What a pool cann
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -94,7 +95,7 @@ class ExecutorPool:
         self._rebuilds += 1
         if self._make is None or self._rebuilds > REBUILDS:
             raise lost(self._executor, error) from error
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        _shut_down(self._executor)
         self._executor = self._make()
 
     def _translated(self, inner: Future[list[Outcome]]) -> Future[list[Outcome]]:
@@ -125,7 +126,15 @@ class ExecutorPool:
 
     def close(self) -> None:
         if self._make is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            _shut_down(self._executor)
+
+
+def _shut_down(executor: Executor) -> None:
+    """Let go of it at once; what waits in it is not executed any more."""
+    known = inspect.signature(executor.shutdown).parameters
+    # loky's knows no ``cancel_futures``: that is what ending its workers comes to.
+    more = {name: True for name in ("cancel_futures", "kill_workers") if name in known}
+    executor.shutdown(wait=False, **(more or {"cancel_futures": True}))
 
 
 def lost(executor: object, error: BaseException | None) -> ExecutorLostError:
