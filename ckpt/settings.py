@@ -197,6 +197,7 @@ class Environment:
     pulse_every_s: float
     encrypt: bool = False
     trial: str | None = None
+    fork: str | None = None
 
     @classmethod
     def read(cls) -> Environment:
@@ -211,7 +212,16 @@ class Environment:
             pulse_every_s=_seconds_of("CKPT_PULSE_EVERY", 1.0),
             encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
             trial=get("CKPT_TRIAL") or None,
+            fork=get("CKPT_FORK") or None,
         )
+
+    def fork_of(self, job: str, run_id: str) -> str | None:
+        """The id of the fork that is to go on where the program calls this run: ``ckpt resume`` of a fork says so.
+
+        ``CKPT_FORK`` is ``job/run_id=id of the fork``.
+        """
+        address, _, fork = (self.fork or "").rpartition("=")
+        return fork if address == f"{job}/{run_id}" else None
 
     def apply(self, options: Options) -> Options:
         """Fill ``store``, ``every`` and ``progress`` where the program says nothing.

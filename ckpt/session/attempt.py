@@ -292,6 +292,7 @@ def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str
         "python": sys.version.split()[0],
         "ckpt": __version__,
         "code": dict(plan.code),
+        **({"instead_of": plan.instead_of} if plan.instead_of else {}),
     }
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpt import events
+from ckpt.asynchrony import running_loop
 from ckpt.capture import frames, sites
 from ckpt.capture.graph import Graph
 from ckpt.capture.randomness import random_marks, write_random_state
@@ -176,7 +177,7 @@ class Run:
         with memory_checked():
             captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
-        self._services.note_captured(captured, kept)
+        self._services.note_captured(captured, kept, self._namespaces.sizes())
         node.logged = self._journal.reached
         node.drew = random_marks() if self._committing.whole else None
         cost = self.now() - began
@@ -271,7 +272,7 @@ class Run:
     def stop_at(self, node: Node) -> int:
         """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
         # In a job with tasks, the first iteration shows whether it leaves some behind.
-        early = node.index == 0 and self._captures_locals and current.running_loop() is not None
+        early = node.index == 0 and self._captures_locals and running_loop() is not None
         return 1 if early else self._pacing.stop_at(node.index)
 
     # -- stopping -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef
 from ckpt.storage import is_in_process, local_path
 from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
-from ckpt.store.story import Story, story_of
+from ckpt.store.story import FORK, INSTEAD_OF, Story, story_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,8 @@ def _attempt_status(start: Record, story: Story, *, alive: bool | None) -> Statu
     for record in story.outcomes:
         if record.epoch == start.epoch:
             spoken = record.head["status"]
+    if FORK in start.head:
+        return "forked"
     if spoken == "finished" and story.finish is None and start is story.starts[-1]:
         return "preempted"  # `ckpt retry` has opened the run again
     # What cannot be seen counts as running as long as nobody has taken the run over.
@@ -172,6 +174,7 @@ def describe(
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),
         torn=tuple(torn_findings(names, torn)),
+        forked_from=next((str(start.head[FORK]) for start in starts if FORK in start.head), ""),
     )
 
 
@@ -221,6 +224,7 @@ def _attempt(start: Record, records: list[Record], story: Story, *, alive: bool 
         cwd=head["cwd"],
         python=head["python"],
         ckpt=head["ckpt"],
+        instead_of=str(head.get(INSTEAD_OF, "")),
     )
 
 
@@ -256,12 +260,12 @@ def _checkpoint(record: Record, sizes: Mapping[str, int]) -> Checkpoint:
 def _outcome(record: Record) -> Outcome:
     head = record.head
     return Outcome(
-        status=head["status"],
+        status="forked" if FORK in head else head["status"],
         when=head["when"],
         seconds=head["seconds"],
         stall_s=head["stall_s"],
         cost_s=head["cost_s"],
-        error=head.get("error"),
+        error=None if FORK in head else head.get("error"),
         result_type=head.get("result_type"),
         result_bytes=head.get("result_bytes"),
     )

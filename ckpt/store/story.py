@@ -16,6 +16,9 @@ REPAIR = "repair"
 FORK, RESET = "fork", "reset_to"
 """Keys in the heads of the FENCEs of ``fork`` (with the origin) and ``reset`` (with the checkpoint's number)."""
 
+INSTEAD_OF = "instead_of"
+"""Key in the heads that tell how an attempt of a fork was started: its command by itself starts the run of this address."""
+
 RETRY = "retry"
 """Key in the head of the FENCE by which ``retry`` takes a run over."""
 

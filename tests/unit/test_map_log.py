@@ -118,3 +118,22 @@ def test_a_marked_loop_lets_go_of_the_results_behind_it(tmp_path: Path) -> None:
         events.remove_hook(look)
     assert len(seen) > 5
     assert max(seen) < 3_000_000, f"{max(seen)} bytes of 6,000,000"
+
+
+@ckpt.job(key="bare")
+def bare(_: int) -> int:
+    total = sum(ckpt.map(count, range(57), max_workers=2))
+    if UNTIL[0] == 1:
+        raise Died
+    return total
+
+
+def test_a_resume_tells_how_many_items_of_a_bare_map_are_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job: Any = bare.options(store=tmp_path)
+    with pytest.raises(Died):
+        call(job, 1)
+    capsys.readouterr()
+    call(job, -1)
+    assert "resumed at start, with 57 items recorded (checkpoint 1" in capsys.readouterr().err
