@@ -17,17 +17,17 @@ from ckpt import host
 from ckpt.errors import CorruptionError, OptionError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
+from ckpt.history import FORK, RESET, history_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
-from ckpt.recovery import VOID, history_of, is_needed, moved, needed_from, open_checkpoint
+from ckpt.recovery import VOID, is_needed, moved, needed_from, open_checkpoint
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.store.info import Fork
 from ckpt.store.reading import has_its_packs, stored_keys
 from ckpt.store.removing import alone, sweep_run
-from ckpt.store.story import FORK, RESET, story_of
 
 FORK_TRIES = 100
 """Names that a fork without a name of its own tries."""
@@ -116,7 +116,7 @@ def _copied(
 
 def _facts(view: LogView, new: RunNames, origin: str) -> dict[str, Any]:
     """What the log of a fork says of its beginning. The origin's command would start the origin, so it names none."""
-    starts = story_of(view.records).starts
+    starts = history_of(view.records).starts
     return {**(starts[-1].head if starts else {}), "run_id": new.run_id, "command": [], FORK: origin}
 
 
