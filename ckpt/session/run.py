@@ -310,7 +310,7 @@ class Run:
 
     def begin(self) -> None:
         """The job is about to be entered (again): set the generators, and know where to go."""
-        resume = self._services.resume
+        resume, path = self._services.resume, list[PathNode]()
         if resume is not None:
             self._saving.entry = self._services.resumed_state(0)
             state = self._capture.load_plain(self._services.resumed_parts(0))
@@ -320,12 +320,13 @@ class Run:
                 loops = []
                 self.outputs.restore(self._services.resumed_values(self._capture.load_plain).get("outputs"))
                 self._journal.restore_when_asked(resume.path[-1].logged)
-            self.track.follow([node for node in loops if node.kind != END])
-            return
-        self._saving.entry = self._saving.stage(self._capture.capture_entry())
-        # The entry is the first safe point: what the generators were is known from here on.
-        self._saving.submit_and_wait("first", self.track.root, self.now())
-        self.track.follow([])
+            path = [node for node in loops if node.kind != END]
+        else:
+            self._saving.entry = self._saving.stage(self._capture.capture_entry())
+            # The entry is the first safe point: what the generators were is known from here on.
+            self._saving.submit_and_wait("first", self.track.root, self.now())
+        self.track.follow(path)
+        events.emit("entered", address=self.address, attempt=self.attempt)
 
     def find_object(self, kind: Any, name: str) -> Any:
         """The logged object that a restored variable refers to."""
