@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from benchmarks.harness import Bench, Row, compare, not_measured
 from ckpt.bench import daly_interval
@@ -56,81 +56,82 @@ def ideal_s(costs: Costs, useful_s: float, kills: Sequence[float]) -> float:
     raise AssertionError("the last life has no end")
 
 
-@dataclass(slots=True)
-class Killed:
-    """A job that was killed again and again, and ended after ``seconds``. ``costs`` are those of its own processes."""
-
-    seconds: float
-    kills: int
-    costs: Costs
-
-
 def measure(bench: Bench) -> list[Row]:
     mib, rounds, useful_s = bench.size(200, 16), bench.size(5, 1), bench.size(30, 6)
-    first = _costs(bench, mib)
     numbers = random.Random(SEED)
-    ours: list[float] = []
-    ideals: list[float] = []
-    done: list[Killed] = []
+    told, observed = _Case(f'every="auto", mtbf="{MTBF_S:g}s"', f"{MTBF_S:g}s"), _Case('every="auto", failures observed', "observed")
     for _ in range(rounds):
         # Without checkpoints and without kills, just before: what a step takes changes with the load of the machine.
-        plain = bench.result("goodput.py", mib, 20, "1000h", plain=True)
+        plain = bench.result("goodput.py", mib, 20, "observed", plain=True)
         steps = max(10, round(useful_s / plain["step_s"]))
         work_s = plain["first_s"] + (steps - 1) * plain["step_s"]
         kills = [numbers.expovariate(1 / MTBF_S) for _ in range(200)]
-        killed = _killed(bench, mib, steps, replace(first, step_s=plain["step_s"]), kills)
-        if killed is None:
-            return [not_measured("W3 under kills", f"no end after {LONGEST_S:.0f} s")]
-        done.append(killed)
-        ours.append(work_s / killed.seconds)
-        ideals.append(work_s / ideal_s(killed.costs, work_s, kills))
-    costs = done[-1].costs
-    note = (
-        f"{sum(each.kills for each in done)} kills; a step {costs.step_s * 1e3:.0f} ms, a stall {costs.stall_s * 1e3:.0f} ms, "
-        f"durable {costs.persist_s:.2f} s later, a start {costs.start_s:.2f} s; a checkpoint each {first.every_s:.2f} s; "
-        f"seed {SEED}"
-    )
-    label = f"W3 {mib} MiB, SIGKILL at exponential intervals of {MTBF_S:g} s: useful share of the time"
-    return [
-        compare(label, ours, ("Young/Daly ideal", ideals), unit="%", floor=OF_IDEAL, note=note),
-        compare(label, ours, ("no kills, no checkpoints", [1.0] * len(ours)), unit="%"),
-    ]
+        for case in (told, observed):
+            if not _killed(bench, case, (mib, steps), plain["step_s"], work_s, kills):
+                return [not_measured("W3 under kills", f"no end after {LONGEST_S:.0f} s")]
+    head = f"W3 {mib} MiB, SIGKILL at exponential intervals of {MTBF_S:g} s: useful share of the time"
+    return [row for case in (told, observed) for row in case.rows(f"{head}, {case.label}")]
 
 
-def _costs(bench: Bench, mib: int) -> Costs:
-    """What to choose the interval by: from one run without kills."""
-    found = bench.result("goodput.py", mib, 40, "1s")
-    return Costs(found["step_s"], _usual(found["stalls"]), _usual(found["persists"]), 0.0)
+@dataclass(slots=True)
+class _Case:
+    """One way to choose the interval, and what came of it in each round."""
+
+    label: str
+    mtbf: str
+    kills: int = 0
+    ours: list[float] = field(default_factory=list)
+    ideals: list[float] = field(default_factory=list)
+    costs: list[Costs] = field(default_factory=list)
+
+    def rows(self, label: str) -> list[Row]:
+        costs = self.costs[-1]
+        note = (
+            f"{self.kills} kills; a step {costs.step_s * 1e3:.0f} ms, a stall {costs.stall_s * 1e3:.0f} ms, durable "
+            f"{costs.persist_s:.2f} s later, a start {costs.start_s:.2f} s; the ideal: a checkpoint each {costs.every_s:.2f} s; "
+            f"seed {SEED}"
+        )
+        return [
+            compare(label, self.ours, ("Young/Daly ideal", self.ideals), unit="%", floor=OF_IDEAL, note=note),
+            compare(label, self.ours, ("no kills, no checkpoints", [1.0] * len(self.ours)), unit="%"),
+        ]
 
 
 def _usual(values: Sequence[float]) -> float:
-    """The median, without the very first, which is a cold one."""
-    return statistics.median(values[1:] or values)
+    """The median; 0 without any."""
+    return statistics.median(values) if values else 0.0
 
 
-def _killed(bench: Bench, mib: int, steps: int, costs: Costs, kills: Sequence[float]) -> Killed | None:
-    """Kill a job and start it again until it ends; None if it does not."""
+def _killed(
+    bench: Bench, case: _Case, size: tuple[int, int], step_s: float, work_s: float, kills: Sequence[float]
+) -> bool:
+    """Kill a job of ``size`` (MiB, steps) and start it again until it ends; False if it does not."""
     store = bench.new_folder()
     starts: list[float] = []
+    saved: list[dict[str, float]] = []
     began = time.monotonic()
     try:
         for number, life_s in enumerate(kills):
-            child = bench.child("goodput.py", mib, steps, f"{costs.every_s:.3f}s", store=store)
+            child = bench.child("goodput.py", *size, case.mtbf, store=store)
             try:
                 out, _ = child.process.communicate(timeout=life_s)
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 out, _ = child.process.communicate()
-            starts += [json.loads(line)["ready"] - child.began for line in out.splitlines()[:1]]
+            said = [json.loads(line) for line in out.splitlines()]
+            starts += [one["ready"] - child.began for one in said if "ready" in one]
+            saved += [one for one in said if "stall" in one][1:]  # the first of a process is a cold one
             if child.process.returncode == 0:
-                said = json.loads(out.splitlines()[-1])
-                stalls, persists = said["stalls"] or [costs.stall_s], said["persists"] or [costs.persist_s]
-                own = Costs(costs.step_s, _usual(stalls), _usual(persists), statistics.median(starts))
-                return Killed(said["end"] - began, number, own)
+                costs = Costs(step_s, *(_usual([one[name] for one in saved]) for name in ("stall", "persist")), _usual(starts))
+                case.kills += number
+                case.costs.append(costs)
+                case.ours.append(work_s / (said[-1]["end"] - began))
+                case.ideals.append(work_s / ideal_s(costs, work_s, kills))
+                return True
             if child.process.returncode != -signal.SIGKILL:
                 raise RuntimeError(f"{child.program} ended with status {child.process.returncode}")
             if time.monotonic() - began > LONGEST_S:
-                return None
-        return None
+                return False
+        return False
     finally:
         shutil.rmtree(store)
