@@ -231,8 +231,8 @@ class Auto(_Combinable):
 
     With ``mtbf_s``: where the job fails once in so many seconds. Without: as often as was ``observed``, and as it lives on;
     never less often than a budget of ``FREE_SHARE``, for what failures there will be is a guess. The cost is the median of
-    the last ones. Never more than the time between failures is at risk, nor more than ``AT_RISK_S`` before the second
-    checkpoint, for the first cost may be measured wrong.
+    the last ones. Never more than the time between failures is at risk. The second checkpoint comes after at most
+    ``COLD_FACTOR`` times what the first cost, and ``AT_RISK_S``: that was a cold one, and may be measured wrong.
     """
 
     __slots__ = ("_began_s", "_costs", "_last_s", "mtbf_s", "observed")
@@ -266,7 +266,7 @@ class Auto(_Combinable):
     def _interval_s(self) -> float:
         """Seconds from the last commit to the next checkpoint."""
         cost_s = self._costs.usual_s
-        longest_s = math.inf if self._costs else AT_RISK_S
+        longest_s = math.inf if self._costs else min(AT_RISK_S, COLD_FACTOR * cost_s)
         if self.mtbf_s is not None:
             return min(daly_interval(cost_s, self.mtbf_s), longest_s)
         lived_s = max(0.0, self._last_s - self._began_s)

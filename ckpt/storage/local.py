@@ -56,9 +56,17 @@ class LocalStorage:
         return str(self.root)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        with self._open(key) as (fd, size):
-            wanted = max(0, size - start)
-            return read_at(fd, start, wanted if length is None else min(length, wanted))
+        place = self._place(key)
+        try:  # not ``_open``: this is what a listing of many runs does most
+            fd = os.open(place, _READ)
+            try:
+                wanted = max(0, _regular_size(fd, place) - start)
+                return read_at(fd, start, wanted if length is None else min(length, wanted))
+            finally:
+                os.close(fd)
+        except OSError:
+            with read_errors("read", place):
+                raise
 
     def read_into(self, key: str, start: int, target: memoryview) -> int:
         with self._open(key) as (fd, _size):
@@ -167,10 +175,7 @@ class LocalStorage:
         with read_errors("read", place):
             fd = os.open(place, _READ)
             try:
-                status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode):
-                    raise IsADirectoryError(place)
-                yield fd, status.st_size
+                yield fd, _regular_size(fd, place)
             finally:
                 os.close(fd)
 
@@ -296,14 +301,23 @@ def _walk(folder: str | Path, key: str) -> Iterator[str]:
                 yield name
 
 
+def _regular_size(fd: int, place: str) -> int:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise IsADirectoryError(place)
+    return status.st_size
+
+
 def _collect(folder: str, above: str, found: dict[str, int]) -> None:
     """Put the keys of all files below ``folder``, and their lengths, into ``found``; ``above`` is in front of each."""
     for entry in _entries(folder):
         if entry.is_dir():
             _collect(entry.path, f"{above}{entry.name}/", found)
         elif entry.is_file():
-            with contextlib.suppress(FileNotFoundError):  # deleted just now
+            try:
                 found[above + entry.name] = entry.stat().st_size
+            except FileNotFoundError:  # deleted just now
+                continue
 
 
 def _raise(error: OSError) -> None:

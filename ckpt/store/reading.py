@@ -61,14 +61,14 @@ def summarize(root: StoreRoot, names: RunNames, sizes: dict[str, int]) -> RunSum
     """
     stored = stored_keys(root, names, sizes)
     records: list[Record] = []
-    history, damaged, floor = history_of(records), False, 0
+    history, damaged, floor = History(), False, 0
     for slot in reversed(stored.slots):
-        parsed = read_segment(root, names, slot) if slot >= floor else None
+        parsed = read_segment(root, names, slot, newest=True) if slot >= floor else None
         if parsed is None:
             continue
         # What a trim has cut off does not count, even if it died before it deleted anything.
-        floor = max(floor, *(_floor(record) for record in parsed.records), 0)
-        records = [*parsed.records, *records]
+        floor = max(floor, max(map(_floor, parsed.records), default=0))
+        records = [*parsed.records, *records] if records else parsed.records
         damaged = damaged or bool(parsed.damages)
         history = history_of(records)
         if history.starts and history.checkpoints:
@@ -88,13 +88,13 @@ def _alive_now(root: StoreRoot, names: RunNames, history: History) -> bool | Non
     return False if history.ended else is_alive(root, names)
 
 
-def read_segment(root: StoreRoot, names: RunNames, slot: int) -> ParsedSegment | None:
-    """The verified segment of ``slot``; None if it is not there (any more)."""
+def read_segment(root: StoreRoot, names: RunNames, slot: int, *, newest: bool = False) -> ParsedSegment | None:
+    """The verified segment of ``slot``, ``newest`` as for ``parse_segment``; None if it is not there (any more)."""
     try:
         data = root.storage.get(names.segment(slot))
     except MissingKeyError:
         return None
-    return parse_segment(data, root.key, names, slot)
+    return parse_segment(data, root.key, names, slot, newest=newest)
 
 
 def is_alive(root: StoreRoot, names: RunNames) -> bool | None:
