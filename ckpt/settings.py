@@ -47,7 +47,7 @@ class Options:
     ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object (None: CKPT_EVERY, else ``"1%"``); ``keep`` the number of checkpoints
     that stay (>= 1); ``sync`` is ``"always"`` or ``"interval:T"`` (an acknowledged operation may be lost for T);
     ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once);
-    ``mtbf`` the mean time between failures, a text ("6h") or seconds, for ``every="auto"``; ``memory_limit`` bytes, or a text
+    ``mtbf`` the mean time between failures, a text ("6h") or seconds, for ``every="auto"`` (None: as the log tells); ``memory_limit`` bytes, or a text
     ("2GiB"), that copies of the state may take: a larger state is stored while the job waits; ``validate``: every snapshot
     is read back and compared before a checkpoint names it.
     ``expect_at_least`` a position of the log ("42.7") that was seen before: a log that ends earlier is refused.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt.events import span_text
 from ckpt.store import Attempt, Checkpoint, DeadLetter, Diff, Entry, Finding, Repair, RunInfo, RunSummary
 from ckpt.store.info import operations_text
+from ckpt.triggers import AT_RISK
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -156,6 +157,8 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
     cost = cost_text(info)
     if cost:
         facts.append(("time in checkpoints", cost))
+    if any(each.reason == AT_RISK for each in info.checkpoints):
+        facts.append(("", "above the budget: they are dear here, and the bound on the work at risk came first"))
     if summary.last_activity is not None:
         facts.append(("last activity", moment_text(summary.last_activity, now)))
     if newest is not None:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from ckpt.codecs.pickling import OutOfBand
 from ckpt.errors import CorruptionError
 from ckpt.format.records import Kind
+from ckpt.history import History
 from ckpt.letters import MOVED
 from ckpt.mapping.engine import Done
 from ckpt.mapping.identity import SIZE, IdentitySet, split
 from ckpt.mapping.results import GRACE_S, Results
 from ckpt.mapping.work import RAISED
-from ckpt.recovery import History, MapRecord, ResumePoint, maps_since
+from ckpt.recovery import MapRecord, ResumePoint, maps_since
 from ckpt.session import current
 from ckpt.session.items import appended, short_text
 

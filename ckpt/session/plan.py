@@ -10,9 +10,9 @@ from ckpt import events, host
 from ckpt.capture import fingerprint
 from ckpt.errors import ArgumentsChangedError, CodeChangedError
 from ckpt.format.names import RunNames
+from ckpt.history import History
 from ckpt.log import LogView
 from ckpt.protocols import Clock
-from ckpt.recovery import History
 from ckpt.settings import Environment, Options
 
 MIXED = "the rest runs with the new code"

@@ -18,17 +18,17 @@ from ckpt import host
 from ckpt.errors import CorruptionError, OptionError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
+from ckpt.history import FORK, INSTEAD_OF, RESET, History, history_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
-from ckpt.recovery import VOID, History, history_of, is_needed, moved, needed_from, open_checkpoint
+from ckpt.recovery import VOID, is_needed, moved, needed_from, open_checkpoint
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.store.info import Fork
 from ckpt.store.reading import has_its_packs, stored_keys
 from ckpt.store.removing import alone, sweep_run
-from ckpt.store.story import FORK, INSTEAD_OF, RESET, story_of
 
 FORK_TRIES = 100
 """Names that a fork without a name of its own tries."""
@@ -128,7 +128,7 @@ def _copied(
 
 def _facts(view: LogView, names: RunNames, new: RunNames, number: int) -> dict[str, Any]:
     """What the log of a fork says of its beginning. The origin's command starts the origin: ``instead_of`` says so."""
-    starts = story_of(view.records).starts
+    starts = history_of(view.records).starts
     known = starts[-1].head if starts else {}
     instead_of = known.get(INSTEAD_OF) or names.address
     return {

@@ -19,7 +19,7 @@ attempt of which the log no longer says how it ended."""
 class Attempt:
     """One process's try at the run; ``number`` is its epoch. ``ended`` is its last recorded sign of life.
 
-    Of attempts that began before the log was last trimmed only number, host, pid and start are known. ``command`` by itself
+    Of attempts that began before the log was last trimmed only number, host, pid, start and end are known. ``command`` by itself
     starts the run ``instead_of``, if that is not empty: a fork is started by its origin's command.
     """
 

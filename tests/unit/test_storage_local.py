@@ -318,6 +318,14 @@ def test_failed_sync_breaks_the_file_for_good(storage: LocalStorage, monkeypatch
     file.close()
 
 
+@pytest.mark.parametrize("prefix", ["", "a/", "a/b", "a/b/", "none/"])
+def test_sizes_are_those_of_the_keys_that_are_listed(storage: LocalStorage, prefix: str) -> None:
+    for key in ("top", "a/b/one", "a/b/two", "a/bc", "z/deep/er/key"):
+        storage.put(key, [key.encode()])
+    (storage.root / "a" / own_temporary()).write_bytes(b"unfinished")
+    assert storage.sizes(prefix) == {key: storage.size(key) for key in storage.list(prefix)}
+
+
 def test_unfinished_files_are_never_listed_or_named(storage: LocalStorage) -> None:
     storage.put("job/a", [b"x"])
     (storage.root / "job/.tmp-0-1-a").write_bytes(b"half")

@@ -19,9 +19,10 @@ from ckpt.cli.main import cli
 from ckpt.errors import CorruptionError, OptionError, ReplayDivergedError, RunBusyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
+from ckpt.history import history_of
 from ckpt.host import SystemClock
 from ckpt.log import read_log
-from ckpt.recovery import find_resume_point, history_of
+from ckpt.recovery import find_resume_point
 from ckpt.root import StoreRoot
 from ckpt.snapshot import read_snapshot
 from ckpt.store import Store
