@@ -232,7 +232,7 @@ MUTANTS = (
         "tests/unit/test_async_refused.py", "test_task_that_is_at_work_at_a_safe_point_is_refused_after_one_iteration",
     ),
     Mutant(
-        "a cancellation does not wait for the record that is being written", "5", "session/coroutines.py",
+        "a cancellation does not wait for the record that is being written", "5", "asynchrony.py",
         "            cancelled = error\n", "            raise\n",
         "tests/unit/test_async.py", "test_cancellation_while_the_record_is_written_comes_when_it_is_durable",
     ),
