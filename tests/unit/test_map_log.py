@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs.ticks import settle
 
 import ckpt
 from ckpt import events, retention
@@ -95,7 +94,9 @@ def test_a_result_is_in_the_log_before_it_is_handed_out(ordered: bool, tmp_path:
 def map_in_a_loop(n: int) -> int:
     total = 0
     for value in ckpt.loop(ckpt.map(big, range(n), max_workers=2)):
-        settle()  # each checkpoint is done before the next is due
+        run = ckpt.current_run()
+        assert run is not None
+        run._saving.wait_idle()  # each checkpoint is done before the next is due
         total += value[0]
     return total
 
