@@ -140,7 +140,7 @@ class _Case:
     def play(self, bench: Bench, work: _Work, kills: Sequence[float]) -> bool:
         """Kill the job and start it again until it ends; False if it does not."""
         lives: list[_Life] = []
-        lived_s = 0.0
+        lived_s = killed = 0.0
         store, began = bench.new_folder(), time.monotonic()
         try:
             for life_s in kills:
@@ -149,14 +149,16 @@ class _Case:
                     out, _ = child.process.communicate(timeout=life_s)
                 except subprocess.TimeoutExpired:
                     child.process.kill()
-                    lived_s += time.monotonic() - child.began  # what its end takes is nobody's: the memory is given back
+                    killed = time.monotonic()  # what its end takes is nobody's: the memory is given back
                     out, _ = child.process.communicate()
-                lives.append(_Life.of([json.loads(line) for line in out.splitlines()], child.began))
-                if child.process.returncode == 0:
-                    self._ended(lives, work, lived_s + lives[-1].marks[-1] - child.began, kills)
+                said = [json.loads(line) for line in out.splitlines()]
+                lives.append(_Life.of(said, child.began))
+                if said and "end" in said[-1]:  # perhaps killed just behind it
+                    self._ended(lives, work, lived_s + said[-1]["end"] - child.began, kills)
                     return True
                 if child.process.returncode != -signal.SIGKILL:
                     raise RuntimeError(f"{child.program} ended with status {child.process.returncode}")
+                lived_s += killed - child.began
                 if time.monotonic() - began > LONGEST_S:
                     return False
             return False
