@@ -101,17 +101,26 @@ class _Life:
     def steps(self) -> list[float]:
         return [after - before for before, after in itertools.pairwise(self.marks)]
 
-    def taken(self, step_s: float) -> list[float]:
-        """What each checkpoint took from the job: the steps from its stall to its end, beyond what they take otherwise.
+    def beside(self, checkpoint: dict[str, float]) -> list[tuple[float, float]]:
+        """The steps (begin, end) that have some of the checkpoint in them, from its stall until it was durable."""
+        begin, end = checkpoint["at"] - checkpoint["persist"] - checkpoint["stall"], checkpoint["at"]
+        return [(a, b) for a, b in itertools.pairwise(self.marks) if b > begin and a < end]
 
-        The first one of a process, which is a cold one, is left out.
+    def alone(self) -> list[float]:
+        """The steps without any checkpoint beside them; not the first one, in which a process warms up."""
+        touched = {step for one in self.checkpoints for step in self.beside(one)}
+        return [b - a for a, b in [*itertools.pairwise(self.marks)][1:] if (a, b) not in touched]
+
+    def taken(self, step_s: float) -> list[float]:
+        """What each checkpoint took from the job: the steps beside it, beyond the ``step_s`` that each takes alone.
+
+        The first one of a process, which is a cold one, is left out, and one that the process did not outlive by a step.
         """
         found = []
         for one in self.checkpoints[1:]:
-            begin, end = one["at"] - one["persist"] - one["stall"], one["at"]
-            touched = [(a, b) for a, b in itertools.pairwise(self.marks) if b > begin and a < end]
-            if touched and touched[-1][1] >= end:
-                found.append(max(one["stall"], sum(b - a for a, b in touched) - len(touched) * step_s))
+            steps = self.beside(one)
+            if steps and steps[-1][1] >= one["at"]:
+                found.append(max(one["stall"], sum(b - a for a, b in steps) - len(steps) * step_s))
         return found
 
 
@@ -131,7 +140,7 @@ class _Case:
     def play(self, bench: Bench, work: _Work, kills: Sequence[float]) -> bool:
         """Kill the job and start it again until it ends; False if it does not."""
         lives: list[_Life] = []
-        lived_s = 0.0
+        lived_s = killed = 0.0
         store, began = bench.new_folder(), time.monotonic()
         try:
             for life_s in kills:
@@ -140,14 +149,16 @@ class _Case:
                     out, _ = child.process.communicate(timeout=life_s)
                 except subprocess.TimeoutExpired:
                     child.process.kill()
-                    lived_s += time.monotonic() - child.began  # what its end takes is nobody's: the memory is given back
+                    killed = time.monotonic()  # what its end takes is nobody's: the memory is given back
                     out, _ = child.process.communicate()
-                lives.append(_Life.of([json.loads(line) for line in out.splitlines()], child.began))
-                if child.process.returncode == 0:
-                    self._ended(lives, work, lived_s + lives[-1].marks[-1] - child.began, kills)
+                said = [json.loads(line) for line in out.splitlines()]
+                lives.append(_Life.of(said, child.began))
+                if said and "end" in said[-1]:  # perhaps killed just behind it
+                    self._ended(lives, work, lived_s + said[-1]["end"] - child.began, kills)
                     return True
                 if child.process.returncode != -signal.SIGKILL:
                     raise RuntimeError(f"{child.program} ended with status {child.process.returncode}")
+                lived_s += killed - child.began
                 if time.monotonic() - began > LONGEST_S:
                     return False
             return False
@@ -158,8 +169,9 @@ class _Case:
         usual = [one for life in lives for one in life.checkpoints[1:]]
         stall_s, persist_s = (_median([one[name] for one in usual]) for name in ("stall", "persist"))
         start_s = _median([life.marks[0] - life.began for life in lives if life.marks])
-        # Against the usual step of these very lives: most of them have no checkpoint beside them.
-        step_s = _median([each for life in lives for each in life.steps()])
+        # Against steps of these very lives. Their mean: a median would take the noise of the machine for the checkpoints'.
+        alone = [each for life in lives for each in life.alone()]
+        step_s = statistics.mean(alone) if alone else work.step_s
         taken_s = _median([each for life in lives for each in life.taken(step_s)])
         costs = Costs(work.step_s, max(stall_s, taken_s), persist_s, start_s)
         self.kills += len(lives) - 1

@@ -111,7 +111,8 @@ class Budget(_Combinable):
         wait_s, cost_s = max(MIN_INTERVAL_S, self._bound_s()), self._costs.usual_s
         if not self._costs or wait_s >= self._budget_s():
             return None
-        return Excess(cost_s / (wait_s + cost_s), cost_s, self.fraction, self.at_most_s)
+        share = cost_s / (self._last_s - self._from_s + wait_s)  # from state to state: a slow storage is waited for
+        return Excess(share, cost_s, self.fraction, self.at_most_s) if share > self.fraction else None
 
     def _budget_s(self) -> float:
         """Seconds from the last commit after which checkpoints are within their share again."""

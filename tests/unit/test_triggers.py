@@ -153,6 +153,13 @@ def test_slow_storage_is_waited_for_and_the_bound_counts_from_where_the_state_wa
     trigger.taken(0, 4000.0)
     trigger.committed(0, 6000.0, 30.0)
     assert trigger.due_in(0, 6000.0) == pytest.approx(300)
+    assert excess_of(trigger) is not None
+    trigger = Budget(0.01)
+    for taken in (0.0, 3000.0, 6000.0):
+        trigger.taken(0, taken)
+        trigger.committed(0, taken + 2500, 10.0)
+    assert trigger.due_in(0, 8500.0) == pytest.approx(100), "at once, but for its share of ten"
+    assert excess_of(trigger) is None, "10 s of 2600: the storage is slow, not the checkpoint dear"
 
 
 @pytest.mark.parametrize("every", ["1%", "30s", "1000it"])
