@@ -48,10 +48,10 @@ class Wreck:
         return last[-1].removeprefix("ckpt.errors.").partition(":")[0]
 
 
-def make(host: ForkHost, name: str, folder: Path, kill: Kill) -> Wreck:
+def make(host: ForkHost, name: str, folder: Path, kill: Kill, **env: str) -> Wreck:
     """Run ``name`` until ``kill``; its store is what a crash left."""
     plain = Form(host, name, folder / "plain").run(CKPT_DISABLE="1")
     assert plain.status == 0, plain.err
     form = Form(host, name, folder / "wreck")
-    assert form.run(kill, SETTLE_S="0.1", **EVERY).killed
+    assert form.run(kill, SETTLE_S="0.1", **EVERY, **env).killed
     return Wreck(host, name, form.folder / "store", plain.result)

@@ -3,8 +3,9 @@
 Starting Python and importing numpy takes a third of a second; a fork takes a few milliseconds. So every tick of every
 form can be killed. The attempt is a process of its own: SIGKILL, file locks and memory are the real thing.
 
-Protocol: one JSON object per line on standard input ({"form", "env", "cwd", "out", "err"}), one exit status per line
-on standard output (negative: the signal that ended it). A form whose module fails to import is reported at its attempt.
+Protocol: one JSON object per line on standard input ({"form", "env", "cwd", "out", "err"}, and "after_s" if it is to be
+killed after so many seconds), one exit status per line on standard output (negative: the signal that ended it). A form
+whose module fails to import is reported at its attempt.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import pkgutil
 import re
+import select
 import signal
 import sys
 import threading
@@ -83,6 +85,14 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
+def kill_after(seconds: float, pid: int) -> None:
+    """Kill the child ``pid`` if it is still there after ``seconds``."""
+    ended = os.pidfd_open(pid)
+    if not select.select([ended], [], [], seconds)[0]:
+        os.kill(pid, signal.SIGKILL)
+    os.close(ended)
+
+
 def serve() -> int:
     failures = load_forms()
     gc.freeze()  # what is here now is never collected in a child, which would copy every page of it
@@ -96,6 +106,8 @@ def serve() -> int:
             for target, number in ((request["out"], 1), (request["err"], 2)):
                 os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
             leave(attempt(request, failures))
+        if "after_s" in request:
+            kill_after(request["after_s"], pid)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
     return 0

@@ -1,8 +1,8 @@
 """Runs job programs in processes of their own, kills them with SIGKILL, runs them again, and keeps what they said.
 
 Three ways to die: at the n-th ``tick()`` of the program (``Kill.tick``), at a call to the storage (``Kill.fault``, in the
-words of ``ckpt.testing.faults``; forms only), and some seconds after the program said that it is ready (``Kill.after_s``,
-scripts only). The first two are exact: the process kills itself.
+words of ``ckpt.testing.faults``; forms only), and after some seconds (``Kill.after_s``): since a script said that it is
+ready, or since the process of a form began. The first two are exact: the process kills itself.
 
 A program prints its result as a line ``RESULT <json>`` (``programs.bits.report``), which is equal only for values that
 are equal to the bit.
@@ -195,11 +195,12 @@ class ForkHost:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True)
 
-    def attempt(self, name: str, folder: Path, env: Mapping[str, str]) -> Attempt:
+    def attempt(self, name: str, folder: Path, env: Mapping[str, str], after_s: float | None = None) -> Attempt:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         out, err = folder / "out.txt", folder / "err.txt"
-        request = {"form": name, "env": dict(env), "cwd": str(folder), "out": str(out), "err": str(err)}
+        request: dict[str, object] = {"form": name, "env": dict(env), "cwd": str(folder), "out": str(out), "err": str(err)}
+        request |= {} if after_s is None else {"after_s": after_s}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         status = self._process.stdout.readline()
@@ -223,7 +224,7 @@ class Form:
     def run(self, kill: Kill = NEVER, **env: str) -> Attempt:
         self.folder.mkdir(parents=True, exist_ok=True)
         full = {"CKPT_STORE": str(self.folder / "store")} | kill.environment() | env
-        return self.host.attempt(self.name, self.folder, full)
+        return self.host.attempt(self.name, self.folder, full, kill.after_s)
 
 
 def form_names() -> list[str]:

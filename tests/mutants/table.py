@@ -22,6 +22,7 @@ _LOCAL = "tests/unit/test_storage_local.py"
 _TAKEOVER, _WRITER = "tests/unit/test_log_takeover.py", "tests/unit/test_log_writer.py"
 _LOG_DAMAGE, _SNAPSHOT_DAMAGE = "tests/unit/test_log_damage.py", "tests/unit/test_snapshot_damage.py"
 _LOGGED = "tests/unit/test_logged.py"
+_ALIASES, _STRATEGIES = "tests/unit/test_staging_aliases.py", "tests/crash/test_staging_strategies.py"
 
 MUTANTS = (
     Mutant(
@@ -225,6 +226,45 @@ MUTANTS = (
         "            if source.nbytes < rawmemory.SMALL_COPY:\n                part[:] = source\n",
         "            if source.nbytes < rawmemory.SMALL_COPY:\n                pass\n",
         "tests/unit/test_staging.py", "test_parts_are_the_skeleton_and_the_buffers",
+    ),
+    Mutant(
+        "a large buffer is read where the job has it", "1", "staging/stager.py",
+        "                parts[index] = memoryview(regions[-1].memory)[: one.nbytes]", "                parts[index] = sources[index][:]",
+        _ALIASES, "test_arrays_that_share_memory_share_it_again_whatever_was_copied",
+    ),
+    Mutant(
+        "pages count as equal if their first bytes are", "1", "staging/watched.py",
+        "second + start, stop - start):", "second + start, min(8, stop - start)):",
+        _ALIASES, "test_arrays_that_share_memory_share_it_again_whatever_was_copied",
+    ),
+    Mutant(
+        "the edges of a buffer are not compared", "1", "staging/watched.py",
+        "            and not (target is not None and rawmemory.equal(target + start, self.address + start, stop - start))",
+        "            and target is None",
+        _ALIASES, "test_first_and_last_bytes_that_share_pages_with_others_are_copied",
+    ),
+    Mutant(
+        "marks of written pages are cleared after the copy", "1", "staging/watched.py",
+        "        self._adapt(size)\n", "        self._adapt(size)\n        self._marked()\n",
+        _ALIASES, "test_what_is_written_while_it_is_copied_is_copied_the_next_time",
+    ),
+    Mutant(
+        "the newest patch is put on first", "1", "snapshot/reader.py",
+        "        for patch in patches:\n            pack, offset", "        for patch in reversed(patches):\n            pack, offset",
+        _ALIASES, "test_arrays_that_share_memory_share_it_again_whatever_was_copied",
+    ),
+    Mutant(
+        "a chunk with patches over it is stored anew under them", "1", "snapshot/images.py",
+        " - {cell for cell, _, _ in pieces(image.covered, layout.CHUNK_SIZE)}", "",
+        "tests/unit/test_snapshot_patches.py", "test_every_snapshot_reads_back_after_any_changes_failures_and_sweeps",
+    ),
+    Mutant(
+        "the job goes on before its own memory is stored", "1", "session/saving.py",
+        "        try:\n            with memory_checked():\n                ref = self._services.snapshots.write(state)\n"
+        "        finally:\n            state.release()\n            captured.buffers.clear()\n        return Kept(None, ref, ref.nbytes)",
+        "        return Kept(state, None, state.nbytes)",
+        f"{_STRATEGIES}::test_killed_at_every_stage_and_at_random_moments_arrays_of_all_shapes_are_exact[streaming]",
+        "test_killed_at_every_stage_and_at_random_moments_arrays_of_all_shapes_are_exact",
     ),
     Mutant(
         "a task at work at a safe point is overlooked", "2", "session/tasks.py",

@@ -1,21 +1,18 @@
-"""Forms: arrays that are large enough to be watched for what changes in them (``STAGING``: how)."""
+"""Forms: arrays that are large enough to be watched for what changes in them (see ``staging``)."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+from programs import staging
 from programs.bits import exact
 from programs.registry import form
 from programs.ticks import tick
 
 import ckpt
-from ckpt.staging import Stager, stager
-
-WATCHED = 16 * 1024
 
 
 def in_a_thread(function: Callable[..., object], *arguments: object) -> None:
@@ -52,16 +49,7 @@ def large(n: int, seen: Any) -> Any:
     return total, exact([scattered, dense, columns, other, bytes(text), again, still])
 
 
-copied = ckpt.job(large)
-streamed = ckpt.job(memory_limit="300KiB", validate=True)(large)
-
-
 @form
 def large_arrays_of_which_little_changes() -> object:
-    stager.LARGE_BUFFER = WATCHED
-    strategy = os.environ.get("STAGING", "auto")
     seen = np.arange(60_000.0)
-    if strategy == "streaming":
-        return streamed(9, seen), exact(seen)
-    Stager.strategy = cast(Any, strategy)
-    return copied(9, seen), exact(seen)
+    return ckpt.job(**staging.chosen())(large)(9, seen), exact(seen)

@@ -107,7 +107,7 @@ SHARING: dict[str, Shared] = {
     "real part": (lambda: np.zeros(5, complex), whole, np.real),
     "windows": (nine, whole, lambda a: sliding_window_view(a, 3)),
     "as strided": (nine, whole, lambda a: as_strided(a, (3, 3), (8, 16))),
-    "broadcast": (nine, whole, lambda a: np.broadcast_to(a, (2, 9))),
+    "broadcast": (nine, whole, lambda a: np.broadcast_to(a, (2, a.size))),
     "of one bytearray": (lambda: bytearray(80), np.frombuffer, lambda m: np.frombuffer(m, offset=16)),
 }
 REFUSED: dict[str, Shared] = {
