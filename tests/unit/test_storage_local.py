@@ -341,7 +341,7 @@ def test_unfinished_files_are_never_listed_or_named(storage: LocalStorage) -> No
 def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_stay(storage: LocalStorage) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from ckpt.storage import LocalStorage\n"
-        "def parts():\n    yield b'x' * 10_000_000\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def parts():\n    yield from [b'x' * 10_000_000] * 4\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         "LocalStorage(Path(sys.argv[1])).put('job/run/pack', parts())"
     )
     child = subprocess.run([sys.executable, "-c", script, str(storage.root)], check=False)
