@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """``line`` (one place in ``file``) becomes ``instead``; then ``test`` (of ``where``) fails. ``promise``: of the guarantees."""
+    """``line`` (one place in ``file``) becomes ``instead``; then ``test`` (of ``where``) fails. ``promise``: of the guarantees.
+
+    ``asks_kernel``: only a kernel that tells written pages lets the test notice it.
+    """
 
     name: str
     promise: str
@@ -16,6 +19,7 @@ class Mutant:
     instead: str
     where: str
     test: str
+    asks_kernel: bool = False
 
 
 _LOCAL = "tests/unit/test_storage_local.py"
@@ -241,12 +245,12 @@ MUTANTS = (
         "the edges of a buffer are not compared", "1", "staging/watched.py",
         "            and not (target is not None and rawmemory.equal(target + start, self.address + start, stop - start))",
         "            and target is None",
-        _ALIASES, "test_first_and_last_bytes_that_share_pages_with_others_are_copied",
+        _ALIASES, "test_first_and_last_bytes_that_share_pages_with_others_are_copied", asks_kernel=True,
     ),
     Mutant(
         "marks of written pages are cleared after the copy", "1", "staging/watched.py",
         "        self._adapt(size)\n", "        self._adapt(size)\n        self._marked()\n",
-        _ALIASES, "test_what_is_written_while_it_is_copied_is_copied_the_next_time",
+        _ALIASES, "test_what_is_written_while_it_is_copied_is_copied_the_next_time", asks_kernel=True,
     ),
     Mutant(
         "the newest patch is put on first", "1", "snapshot/reader.py",
