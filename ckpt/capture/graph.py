@@ -114,6 +114,7 @@ class Graph:
             ((types.ModuleType,), rebuild.reduce_module),
             ((types.GeneratorType,), self._generator),
             ((io.IOBase,), self._file),
+            ((array.array,), _typed_array),
             ((rebuild.LOCK,), rebuild.reduce_lock),
             ((rebuild.RLOCK,), rebuild.reduce_rlock),
             ((types.CoroutineType,), asynchronous.reduce_coroutine),
@@ -262,3 +263,11 @@ class Graph:
                 f"the saved state does not fit the program any more ({type(error).__name__}: {error})",
                 fix="run the version of the code that made the checkpoint, or start afresh: f.options(fresh=True)(...)",
             ) from error
+
+
+def _typed_array(value: array.array[Any]) -> Any:
+    """Its own reduction, but for the copy of its contents in it."""
+    if type(value) is not array.array or value.itemsize * len(value) < pickling.IN_BAND_LIMIT:
+        return NotImplemented
+    make, described = tuple(array.array(value.typecode).__reduce_ex__(5))[:2]
+    return make, (*described[:-1], pickling.OutOfBandBytes(value))
