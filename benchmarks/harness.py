@@ -149,6 +149,14 @@ class Bench:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         return Child(program, process, began)
 
+    def said(self, program: str, *arguments: object, plain: bool = False) -> list[dict[str, Any]]:
+        """All that a program says that runs to its end with a store of its own."""
+        folder = self.new_folder()
+        try:
+            return self.child(program, *arguments, store=folder, plain=plain).all()
+        finally:
+            shutil.rmtree(folder)
+
     def result(self, program: str, *arguments: object, plain: bool = False) -> dict[str, Any]:
         """What a program says that runs to its end with a store of its own."""
         folder = self.new_folder()
@@ -177,6 +185,10 @@ class Child:
 
     def last(self) -> dict[str, Any]:
         """The last object that it prints; it must end well, and within ``CHILD_S``."""
+        return self.all()[-1]
+
+    def all(self) -> list[dict[str, Any]]:
+        """All that it prints; it must end well, and within ``CHILD_S``."""
         try:
             out, _ = self.process.communicate(timeout=CHILD_S)
         except subprocess.TimeoutExpired:
@@ -184,8 +196,7 @@ class Child:
             raise RuntimeError(f"{self.program} did not end within {CHILD_S} s") from None
         if self.process.returncode:
             raise RuntimeError(f"{self.program} ended with status {self.process.returncode}")
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return found
+        return [json.loads(line) for line in out.splitlines()]
 
     def wait_killed(self) -> None:
         """It kills itself: wait for that."""

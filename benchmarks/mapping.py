@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from benchmarks.environments import CannotInstall, python_with
 from benchmarks.harness import Bench, Row, compare, not_measured
+from benchmarks.rivals import Peer
 
 WORKERS = 4
-MEMORIES = {
-    "joblib": "joblib.Parallel with Memory (threads)",
-    "diskcache": "diskcache, synchronous=FULL (threads)",
-    "dbos": "DBOS queue on SQLite",
-}
+PEERS = Path(__file__).parent / "peers" / "mapping.py"
+PEER_S = 300
+MEMORIES = (
+    Peer("joblib", "joblib.Parallel 1.6.0 with Memory (threads)", "not synced", ("joblib==1.6.0",)),
+    Peer("diskcache", "diskcache 5.6.3, synchronous=FULL (threads)", "synced", ("diskcache==5.6.3",)),
+    Peer("dbos", "DBOS 3.4.0 queue on SQLite", "as it comes", ("dbos==3.4.0",)),
+)
+DBOS_SHARE = 20
+"""Of so many items DBOS gets one: it takes milliseconds for each."""
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -20,13 +31,33 @@ def measure(bench: Bench) -> list[Row]:
         for executor in ("threads", "processes"):
             bare = (f"bare {executor}, nothing recorded", found[f"bare_{executor}"])
             rows.append(compare(f"map, {WORKERS} {executor}, {kind}", found[executor], bare, note=_rate(found[executor])))
-        for name, peer in MEMORIES.items():
+        gathered = ("asyncio.Semaphore and gather, nothing recorded", found["bare_coroutines"])
+        note = _rate(found["coroutines"])
+        rows.append(compare(f"map, {WORKERS} coroutines, {kind}", found["coroutines"], gathered, note=note))
+        for peer in MEMORIES:
             measure_name = f"map, {WORKERS} threads, {kind}"
-            if name in found:
-                rows.append(compare(measure_name, found["threads"], (peer, found[name])))
+            try:
+                each = _peer(bench, peer, max(count // DBOS_SHARE, 10) if peer.name == "dbos" else count, work_us)
+            except (CannotInstall, RuntimeError, subprocess.TimeoutExpired) as why:
+                rows.append(not_measured(measure_name, f"{peer.label}: {why}"))
             else:
-                rows.append(not_measured(measure_name, f"{peer}: not installed"))
+                rows.append(compare(measure_name, found["threads"], (f"{peer.label} ({peer.durable})", each)))
     return rows + [_flat(bench, executor) for executor in ("threads", "processes")]
+
+
+def _peer(bench: Bench, peer: Peer, count: int, work_us: int) -> list[float]:
+    """Seconds for an item with another package, in each round. CannotInstall, RuntimeError, TimeoutExpired."""
+    python = python_with(peer.packages, install=not bench.quick)
+    folder = bench.new_folder()
+    command = [python, PEERS, peer.name, bench.size(5, 3), count, WORKERS, work_us, folder]
+    done = subprocess.run(
+        [*map(str, command)], check=False, capture_output=True, text=True, timeout=PEER_S, env=bench.environ()
+    )
+    shutil.rmtree(folder)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
+    each: list[float] = json.loads(done.stdout.splitlines()[-1])["each"]
+    return each
 
 
 def _flat(bench: Bench, executor: str) -> Row:

@@ -25,7 +25,7 @@ class Case:
 
 
 CASES = (
-    Case("small state, Python loop", "small", (0, 0), (40_000, 5_000)),
+    Case("small state, Python loop", "small", (0, 0), (200_000, 5_000)),
     Case("W1 10 % changed", "w1:10:block", (256, 32), (100, 40)),
     Case("W3 network with Adam", "w3", (200, 16), (40, 20)),
     Case("W6 results in a list", "batch", (0, 0), (100_000, 10_000)),

@@ -29,7 +29,7 @@ from ckpt.protocols import Clock
 from ckpt.settings import trial_store
 from ckpt.store import Store
 from ckpt.trial import trace_of
-from ckpt.triggers import daly_interval, young_interval
+from ckpt.triggers import daly_interval, useful_share, young_interval
 
 POLL_S = 0.005
 """How often a running program is looked at: the times of runs are rounded by no more than this."""
@@ -96,7 +96,9 @@ class Advice:
 class Measured:
     """All that ``ckpt bench`` found. Spans are seconds, sizes bytes; ``overhead`` is a share of the time without checkpoints.
 
-    Of each round ``without_s`` and ``with_s`` are the times of the whole processes. Stalls, persist times and sizes are
+    Of each round ``without_s`` and ``with_s`` are the times of the whole processes; ``start_s`` is what jobs took in a process from
+    their call to their first line, which is paid once, however long they run. ``overhead`` is without that, ``whole`` with it.
+    Stalls, persist times and sizes are
     those of single checkpoints of all rounds; ``written`` counts what a run stored in all. ``counted`` is the share of
     its time that checkpoints took as the job itself counts it (stalls and processor time beside the job).
     """
@@ -104,7 +106,9 @@ class Measured:
     command: tuple[str, ...]
     without_s: tuple[float, ...]
     with_s: tuple[float, ...]
+    start_s: Spread
     overhead: Spread
+    whole: Spread
     counted: float | None
     checkpoints: Spread
     stall_s: Spread
@@ -144,6 +148,17 @@ class _Trial:
     @property
     def seconds(self) -> float:
         return self.ended_s - self.began_s
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that calls of jobs took to their first line. A call that returned a recorded result has none."""
+        called_s, spent_s = None, 0.0
+        for each in self.events:
+            if each["event"] == "called":
+                called_s = each["at"]
+            elif each["event"] == "entered" and called_s is not None:
+                called_s, spent_s = None, spent_s + each["at"] - called_s
+        return spent_s
 
     @property
     def checkpoints(self) -> list[dict[str, Any]]:
@@ -324,6 +339,7 @@ def _measured(
     recorded: Sequence[Mapping[str, Any]],
     after_kill: tuple[Resumed | None, str],
 ) -> Measured:
+    rounds = [*zip(with_, without, strict=True)]
     every = [each for trial in with_ for each in trial.checkpoints]
     seconds, cost_s = (sum(each[name] for each in recorded) for name in ("seconds", "cost_s"))
     # The first checkpoint of a run follows its start at once: no work was at risk for as long as that.
@@ -336,7 +352,9 @@ def _measured(
         command=request.command,
         without_s=tuple(one.seconds for one in without),
         with_s=tuple(one.seconds for one in with_),
-        overhead=_spread([ours.seconds / plain.seconds - 1 for ours, plain in zip(with_, without, strict=True)]),
+        start_s=_spread([one.start_s for one in with_]),
+        overhead=_spread([(ours.seconds - ours.start_s) / plain.seconds - 1 for ours, plain in rounds]),
+        whole=_spread([ours.seconds / plain.seconds - 1 for ours, plain in rounds]),
         counted=cost_s / seconds if seconds > 0 else None,
         checkpoints=_spread([len(one.checkpoints) for one in with_]),
         stall_s=_spread([each["stall_s"] for each in every]),
@@ -361,14 +379,6 @@ def _spread(values: Sequence[float]) -> Spread:
 def command_text(measured: Measured) -> str:
     """The program as one would type it."""
     return shlex.join(measured.command)
-
-
-def useful_share(interval_s: float, cost_s: float, lost_s: float, mtbf_s: float) -> float:
-    """The share of time that is work which is not lost, to first order: each interval costs ``cost_s``, each failure
-    half an interval and ``lost_s``. At least 0."""
-    if interval_s <= 0:
-        return 0.0
-    return max(0.0, 1 - cost_s / (interval_s + cost_s) - ((interval_s + cost_s) / 2 + lost_s) / mtbf_s)
 
 
 def advise(mtbf_s: float, cost_s: float, lost_s: float, measured_s: float | None) -> Advice:

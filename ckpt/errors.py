@@ -161,7 +161,7 @@ class WorkerLostError(ExecutorError):
 
 
 class ItemTimeoutError(ExecutorError, TimeoutError):
-    """An item took longer than its ``timeout``. Its process was ended."""
+    """An item took longer than its ``timeout``. Its process, or its coroutine, was ended."""
 
 
 class ItemError(ExecutorError):

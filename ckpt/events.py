@@ -1,6 +1,6 @@
 """What a running job says: one line on stderr when it matters, and events for hooks; how it writes spans of time.
 
-Events are (name, details) pairs: ``resumed``, ``checkpoint``, ``finished``, ``preempted``, ``storage-trouble`` ...
+Events are (name, details) pairs: ``entered``, ``resumed``, ``checkpoint``, ``finished``, ``preempted``, ``storage-trouble`` ...
 """
 
 from __future__ import annotations

@@ -50,6 +50,14 @@ class Storage(Protocol):
         """Remove ``key``; no error if absent."""
 
 
+@runtime_checkable
+class SizingStorage(Storage, Protocol):
+    """A storage whose listing tells how long the keys are, for less than a request each."""
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The keys that ``list`` gives, in any order, with their lengths in bytes."""
+
+
 class AppendFile(Protocol):
     """A key of an appendable storage, open for appending by its one writer."""
 

@@ -16,7 +16,8 @@ from ckpt import events
 from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.path import PathNode, path_from_json
-from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
+from ckpt.format.records import Record, lsn_of, lsn_slot, lsn_text
+from ckpt.history import History
 from ckpt.letters import Letters
 from ckpt.log import Damage, LogView
 from ckpt.snapshot import SnapshotRef
@@ -59,43 +60,6 @@ class ResumePoint:
     logged: list[Record] = field(default_factory=list)
     position: int | None = None
     maps: list[MapRecord] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class History:
-    """What the log says of the run since it was last started afresh.
-
-    ``finished`` is the STATUS record of a run that is over; ``started`` the first attempt's start (Unix time).
-    """
-
-    checkpoints: list[Record]
-    operations: list[Record]
-    finished: Record | None
-    began_lsn: int
-    last_status: Record | None
-
-
-def history_of(records: list[Record]) -> History:
-    """Sort the records. Nothing before the last "reset" counts."""
-    history = History([], [], None, 0, None)
-    for record in records:
-        if record.kind == Kind.STATUS:
-            status = record.head.get("status")
-            if status == "reset":
-                history = History([], [], None, record.lsn, None)
-            elif status == "finished":
-                history.finished = record
-            elif status == "reopened":
-                # Items that failed are to be tried again. The last state of a block is behind all of them.
-                history.finished = None
-                history.checkpoints = [one for one in history.checkpoints if one.head.get("reason") != "final"]
-            if status != "running":
-                history.last_status = record
-        elif record.kind == Kind.CHECKPOINT:
-            history.checkpoints.append(record)
-        elif record.kind == Kind.OPERATION:
-            history.operations.append(record)
-    return history
 
 
 def result_record(view: LogView, history: History, names: RunNames) -> Record | None:
@@ -158,7 +122,7 @@ def needed_from(head: Mapping[str, Any]) -> int:
 
 def moved(head: Mapping[str, Any], lsn: int) -> dict[str, Any]:
     """The head of a checkpoint that is written anew, in front of all operations that it needs: they are behind ``lsn``."""
-    found = {name: value for name, value in head.items() if name != VOID} | {"covers": lsn}
+    found = {name: value for name, value in head.items() if name not in (VOID, "ran_s")} | {"covers": lsn}
     if LOGGED in head:
         found[LOGGED] = {**head[LOGGED], "after": lsn}
     if "maps_since" in head:

@@ -47,7 +47,7 @@ class Options:
     ``every`` is a text (``"1%"``, ``"30s"``, ``"1000it"``) or a trigger object (None: CKPT_EVERY, else ``"1%"``); ``keep`` the number of checkpoints
     that stay (>= 1); ``sync`` is ``"always"`` or ``"interval:T"`` (an acknowledged operation may be lost for T);
     ``wait`` the seconds to wait for a live attempt of the same run to end (None: refuse at once);
-    ``mtbf`` the mean time between failures, a text ("6h") or seconds, for ``every="auto"``; ``memory_limit`` bytes, or a text
+    ``mtbf`` the mean time between failures, a text ("6h") or seconds, for ``every="auto"`` (None: as the log tells); ``memory_limit`` bytes, or a text
     ("2GiB"), that copies of the state may take: a larger state is stored while the job waits; ``validate``: every snapshot
     is read back and compared before a checkpoint names it.
     ``expect_at_least`` a position of the log ("42.7") that was seen before: a log that ends earlier is refused.
@@ -197,6 +197,7 @@ class Environment:
     pulse_every_s: float
     encrypt: bool = False
     trial: str | None = None
+    fork: str | None = None
 
     @classmethod
     def read(cls) -> Environment:
@@ -211,7 +212,16 @@ class Environment:
             pulse_every_s=_seconds_of("CKPT_PULSE_EVERY", 1.0),
             encrypt=get("CKPT_ENCRYPT", "") not in ("", "0"),
             trial=get("CKPT_TRIAL") or None,
+            fork=get("CKPT_FORK") or None,
         )
+
+    def fork_of(self, job: str, run_id: str) -> str | None:
+        """The id of the fork that is to go on where the program calls this run: ``ckpt resume`` of a fork says so.
+
+        ``CKPT_FORK`` is ``job/run_id=id of the fork``.
+        """
+        address, _, fork = (self.fork or "").rpartition("=")
+        return fork if address == f"{job}/{run_id}" else None
 
     def apply(self, options: Options) -> Options:
         """Fill ``store``, ``every`` and ``progress`` where the program says nothing.

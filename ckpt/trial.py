@@ -25,9 +25,15 @@ def trace_of(folder: str | os.PathLike[str]) -> Path:
 
 
 def watch(folder: str | None) -> None:
-    """Write the events of this process from now on, once however often it is called; None: do nothing. OSError."""
-    if folder is None or folder in _watched:
+    """A job is called: write that, and the events of this process from now on. None: do nothing. OSError."""
+    if folder is None:
         return
+    if folder not in _watched:
+        _watch(folder)
+    events.emit("called")
+
+
+def _watch(folder: str) -> None:
     _watched.add(folder)
     descriptor = os.open(trace_of(folder), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     clock = host.SystemClock()

@@ -10,12 +10,19 @@ what later ones cost; to wait for a hundred times that would leave a job of a fe
 times what the first cost, if that is sooner: the first two together then took at most a fifth of the time, and once the
 second has had its c / fraction too, all but the first are within their share for good. The estimate begins with the
 second. (The checkpoint at a job's entry, before any loop, belongs to the first: the session does not report it.)
+
+The bound on the work at risk. Where checkpoints are dear the budget alone would leave hours at risk. So from one state to the
+next it is at most ``AT_RISK_S``, whatever share that takes, unless checkpoints would then take more than ``DEAR_SHARE`` of the
+time. "Unless" goes by the median of the last costs and does not hold before the second checkpoint, so one cost that was
+measured wrong (a machine that was suspended, a storage that hung) does not move the bound. docs/decisions/0048 has the reasons.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from ckpt.errors import OptionError
@@ -26,11 +33,33 @@ MIN_INTERVAL_S = 0.005
 
 FORMS = '"1%" (of the time), "30s", "5m", "1000it" (iterations), "auto", or several joined with |'
 
+AT_RISK_S = 1800.0
+"""A budget leaves at most this much time between the states of two checkpoints."""
+
+DEAR_SHARE = 0.1
+"""Unless checkpoints would take more than this share of the time then."""
+
 DEFAULT_MTBF_S = 86400.0
-"""Mean time between failures where nobody says better."""
+"""Mean time between failures where nobody says better, and none was seen."""
+
+PRIOR_FAILURES = 0.5
+"""What that counts for beside failures that were seen."""
+
+SHORTEST_LIFE_S = 1.0
+"""A process that failed lived at least this long."""
+
+FREE_SHARE = 0.01
+"""What checkpoints may take of the time without asking: ``"auto"`` takes no fewer of them for want of failures."""
+
+LAST_COSTS = 3
+"""Checkpoints from which the cost of the next one is estimated."""
 
 COLD_FACTOR = 10
 """The second checkpoint is due after at most this many times the cost of the first, which was a cold one."""
+
+
+AT_RISK = "at risk"
+"""Why a checkpoint was taken before the budget would have had it."""
 
 
 class _Combinable:
@@ -41,39 +70,108 @@ class _Combinable:
 
 
 class Budget(_Combinable):
-    """At most ``fraction`` of the job's time goes into checkpoints (stall and background work together).
+    """At most ``fraction`` of the job's time goes into checkpoints (stall and background work together), as long as that
+    leaves at most ``at_most_s`` seconds of work at risk (see above for both).
 
     After a checkpoint that cost ``c`` seconds the next is due ``c / fraction`` later; after the first one, which is on
-    top, sooner (see above). The estimate is the larger of the last cost and the running mean, so that one cheap
-    checkpoint does not make the next ones too frequent.
+    top, sooner. The estimate is the largest of the last costs, so that one cheap checkpoint does not make the next
+    ones too frequent, and a dear one is forgotten soon. OptionError for what is no share and no time.
     """
 
-    __slots__ = ("_last_s", "_mean_s", "_wait_s", "fraction")
+    __slots__ = ("_costs", "_from_s", "_last_s", "_taken_s", "at_most_s", "fraction")
 
-    def __init__(self, fraction: float) -> None:
+    def __init__(self, fraction: float, *, at_most_s: float = AT_RISK_S) -> None:
         if not 0 < fraction <= 1:
             raise OptionError(f"{fraction:.0%} is not a share of the job's time", fix='give something like "1%"')
-        self.fraction = fraction
-        self._last_s = -math.inf
-        self._wait_s = 0.0
-        self._mean_s: float | None = None
+        if not at_most_s > 0:
+            raise OptionError(f"at_most_s={at_most_s!r} is not a number of seconds", fix="give more than 0")
+        self.fraction, self.at_most_s = fraction, at_most_s
+        self._last_s = self._from_s = self._taken_s = -math.inf
+        self._costs = _Costs()
 
     def iterations_left(self, iterations: int) -> float:
         return math.inf
 
     def due_in(self, iterations: int, now_s: float) -> float:
-        return self._last_s + max(MIN_INTERVAL_S, self._wait_s) - now_s
+        if self._last_s == -math.inf:
+            return -math.inf
+        return self._last_s + max(MIN_INTERVAL_S, min(self._budget_s(), self._bound_s())) - now_s
 
     def taken(self, iterations: int, now_s: float) -> None:
-        """Timed from its commit: only then its cost is known."""
+        self._taken_s = now_s
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
-        if self._last_s == -math.inf:
-            self._wait_s = cost_s * min(COLD_FACTOR, 1 / self.fraction)
-        else:
-            self._mean_s = cost_s if self._mean_s is None else max(cost_s, 0.7 * self._mean_s + 0.3 * cost_s)
-            self._wait_s = self._mean_s / self.fraction
+        """The budget counts from here, for only now the cost is known; the bound from where the state was read."""
+        self._costs.add(cost_s)
         self._last_s = now_s
+        self._from_s = self._taken_s if self._taken_s > -math.inf else now_s
+
+    def excess(self) -> Excess | None:
+        """What the bound on the work at risk costs now; None if the budget is kept."""
+        wait_s, cost_s = max(MIN_INTERVAL_S, self._bound_s()), self._costs.usual_s
+        if not self._costs or wait_s >= self._budget_s():
+            return None
+        share = cost_s / (self._last_s - self._from_s + wait_s)  # from state to state: a slow storage is waited for
+        return Excess(share, cost_s, self.fraction, self.at_most_s) if share > self.fraction else None
+
+    def _budget_s(self) -> float:
+        """Seconds from the last commit after which checkpoints are within their share again."""
+        if not self._costs:
+            return (self._costs.cold_s or 0.0) * min(COLD_FACTOR, 1 / self.fraction)
+        return self._costs.largest_s / self.fraction
+
+    def _bound_s(self) -> float:
+        """Seconds from the last commit after which too much is at risk."""
+        dear_s = self._costs.usual_s / DEAR_SHARE if self._costs else 0.0
+        return max(self._from_s + self.at_most_s - self._last_s, dear_s)
+
+
+class _Costs:
+    """What the last checkpoints cost, in seconds. The first one of a process is a cold one."""
+
+    __slots__ = ("_warm", "cold_s")
+
+    def __init__(self) -> None:
+        self.cold_s: float | None = None
+        self._warm: deque[float] = deque(maxlen=LAST_COSTS)
+
+    def __bool__(self) -> bool:
+        """Whether more is known than what the cold one cost."""
+        return bool(self._warm)
+
+    def add(self, cost_s: float) -> None:
+        if self.cold_s is None:
+            self.cold_s = cost_s
+        else:
+            self._warm.append(cost_s)
+
+    @property
+    def largest_s(self) -> float:
+        """Of those that were not cold."""
+        return max(self._warm)
+
+    @property
+    def usual_s(self) -> float:
+        """The median; of two the smaller, for a cost is rather measured too high. 0 without any."""
+        known = sorted([*([] if self.cold_s is None else [self.cold_s]), *self._warm][-LAST_COSTS:])
+        return known[(len(known) - 1) // 2] if known else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """Checkpoints of ``cost_s`` seconds take ``share`` of the time, more than ``fraction``, so that from one to the next it
+    is at most ``at_most_s``."""
+
+    share: float
+    cost_s: float
+    fraction: float
+    at_most_s: float
+
+
+def excess_of(trigger: Any) -> Excess | None:
+    """By what a budget is exceeded now for the sake of the work at risk; None if it is not, or if other triggers may be
+    due as well: then somebody wanted it so."""
+    return trigger.excess() if isinstance(trigger, Budget) else None
 
 
 def young_interval(cost_s: float, mtbf_s: float) -> float:
@@ -95,33 +193,86 @@ def daly_interval(cost_s: float, mtbf_s: float) -> float:
     return young_interval(cost_s, mtbf_s) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost_s
 
 
-class Auto(_Combinable):
-    """The interval that loses least (Daly's) where the job fails every ``mtbf_s`` seconds, from what checkpoints cost here.
+def useful_share(interval_s: float, cost_s: float, lost_s: float, mtbf_s: float) -> float:
+    """The share of time that is work which is not lost, to first order: each interval costs ``cost_s``, each failure
+    half an interval and ``lost_s``. At least 0."""
+    if interval_s <= 0:
+        return 0.0
+    return max(0.0, 1 - cost_s / (interval_s + cost_s) - ((interval_s + cost_s) / 2 + lost_s) / mtbf_s)
 
-    The cost is the larger of the last one and the running mean, as for ``Budget``. Never more than ``mtbf_s`` is at risk.
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """``failures`` in ``lived_s`` seconds of running: what is known of how often a job fails."""
+
+    failures: int = 0
+    lived_s: float = 0.0
+
+    def mtbf_s(self, more_s: float = 0.0) -> float:
+        """The mean time between failures, after ``more_s`` further seconds without one.
+
+        Seconds lived / failures is the maximum-likelihood estimate for failures at a constant rate. Few failures say little, so
+        this is its geometric mean with ``DEFAULT_MTBF_S`` (or the time lived, if that is longer), which counts as much as
+        ``PRIOR_FAILURES`` failures do. Geometric, for what is not known is the order of magnitude: a prior in the ordinary
+        mean would outweigh hundreds of failures where these come every few seconds.
+        """
+        lived_s = self.lived_s + max(0.0, more_s)
+        prior_s = max(DEFAULT_MTBF_S, lived_s)
+        if not self.failures:
+            return prior_s
+        # Whatever dies needs a moment for that; so the estimate is above 0 where no sign of life was ever recorded.
+        each_s = max(lived_s / self.failures, SHORTEST_LIFE_S)
+        weights = PRIOR_FAILURES, self.failures
+        log_s = (weights[0] * math.log(prior_s) + weights[1] * math.log(each_s)) / sum(weights)
+        return math.exp(log_s)
+
+
+class Auto(_Combinable):
+    """The interval that loses least (Daly's) for what checkpoints cost here.
+
+    With ``mtbf_s``: where the job fails once in so many seconds. Without: as often as was ``observed``, and as it lives on;
+    never less often than a budget of ``FREE_SHARE``, for what failures there will be is a guess. The cost is the median of
+    the last ones. Never more than the time between failures is at risk. The second checkpoint comes after at most
+    ``COLD_FACTOR`` times what the first cost, and ``AT_RISK_S``: that was a cold one, and may be measured wrong.
     """
 
-    __slots__ = ("_cost_s", "_last_s", "mtbf_s")
+    __slots__ = ("_began_s", "_costs", "_last_s", "mtbf_s", "observed")
 
-    def __init__(self, mtbf_s: float = DEFAULT_MTBF_S) -> None:
-        self.mtbf_s = mtbf_s
-        self._last_s = -math.inf
-        self._cost_s: float | None = None
+    def __init__(self, mtbf_s: float | None = None) -> None:
+        self.mtbf_s, self.observed = mtbf_s, Observed()
+        self._last_s, self._began_s = -math.inf, math.inf
+        self._costs = _Costs()
+
+    def learn(self, mtbf_s: float | None, observed: Observed | None) -> None:
+        """What the time between failures is, unless that was said before; and what was seen of them."""
+        self.mtbf_s = mtbf_s if self.mtbf_s is None else self.mtbf_s
+        self.observed = observed or self.observed
 
     def iterations_left(self, iterations: int) -> float:
         return math.inf
 
     def due_in(self, iterations: int, now_s: float) -> float:
-        if self._cost_s is None:
-            return self._last_s - now_s
-        return self._last_s + max(MIN_INTERVAL_S, daly_interval(self._cost_s, self.mtbf_s)) - now_s
+        if self._last_s == -math.inf:
+            return -math.inf
+        return self._last_s + max(MIN_INTERVAL_S, self._interval_s()) - now_s
 
     def taken(self, iterations: int, now_s: float) -> None:
-        """Timed from its commit: only then its cost is known."""
+        self._began_s = min(self._began_s, now_s)
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
-        self._cost_s = cost_s if self._cost_s is None else max(cost_s, 0.7 * self._cost_s + 0.3 * cost_s)
+        """Timed from here: only now its cost is known."""
+        self._costs.add(cost_s)
         self._last_s = now_s
+
+    def _interval_s(self) -> float:
+        """Seconds from the last commit to the next checkpoint."""
+        cost_s = self._costs.usual_s
+        longest_s = math.inf if self._costs else min(AT_RISK_S, COLD_FACTOR * cost_s)
+        if self.mtbf_s is not None:
+            return min(daly_interval(cost_s, self.mtbf_s), longest_s)
+        lived_s = max(0.0, self._last_s - self._began_s)
+        interval_s = daly_interval(cost_s, self.observed.mtbf_s(lived_s))
+        return min(interval_s, cost_s / FREE_SHARE, longest_s)
 
 
 class Every(_Combinable):
@@ -177,8 +328,14 @@ class Either(_Combinable):
 
     __slots__ = ("_first", "_second")
 
-    def __init__(self, first: Any, second: Any, *, mtbf_s: float | None = None) -> None:
-        self._first, self._second = parse(first, mtbf_s=mtbf_s), parse(second, mtbf_s=mtbf_s)
+    def __init__(self, first: Any, second: Any) -> None:
+        self._first, self._second = parse(first), parse(second)
+
+    def learn(self, mtbf_s: float | None, observed: Observed | None) -> None:
+        """As ``Auto.learn``, for each of the two that wants to know it."""
+        for trigger in (self._first, self._second):
+            if isinstance(trigger, Auto | Either):
+                trigger.learn(mtbf_s, observed)
 
     def iterations_left(self, iterations: int) -> float:
         return float(min(self._first.iterations_left(iterations), self._second.iterations_left(iterations)))
@@ -195,9 +352,19 @@ class Either(_Combinable):
         self._second.committed(iterations, now_s, cost_s)
 
 
-def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None) -> Any:
-    """A fresh trigger from a text, or a copy of a trigger object: one for each run; ``mtbf_s`` is for ``"auto"``.
-    OptionError, which calls it ``name``, says what is understood."""
+def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None, observed: Observed | None = None) -> Any:
+    """A fresh trigger from a text, or a copy of a trigger object: one for each run.
+
+    ``mtbf_s`` (what the time between failures is) and ``observed`` (what was seen of them) are for ``"auto"``.
+    OptionError, which calls it ``name``, says what is understood.
+    """
+    trigger = _parse(every, name)
+    if isinstance(trigger, Auto | Either):
+        trigger.learn(mtbf_s, observed)
+    return trigger
+
+
+def _parse(every: Any, name: str) -> Any:
     if not isinstance(every, str):
         if all(hasattr(every, member) for member in ("iterations_left", "due_in", "taken", "committed")):
             return copy.deepcopy(every)
@@ -205,10 +372,10 @@ def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None) -> An
     text = every.replace(" ", "")
     if "|" in text:
         first, _, second = text.partition("|")
-        return Either(parse(first, name, mtbf_s=mtbf_s), parse(second, name, mtbf_s=mtbf_s))
+        return Either(_parse(first, name), _parse(second, name))
     try:
         if text == "auto":
-            return Auto(mtbf_s or DEFAULT_MTBF_S)
+            return Auto()
         if text.endswith("%"):
             return Budget(float(text[:-1]) / 100)
         if text.endswith("it"):

@@ -18,6 +18,8 @@ if str(TESTS) not in sys.path:
 
 pytest_plugins = ["servers.fixtures"]
 
+hypothesis.settings.register_profile("tests", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("tests")
 if os.environ.get("CKPT_TEST_MUTANT"):  # that a test fails is all that is asked: the smallest example takes too long
     hypothesis.settings.register_profile("mutant", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
     hypothesis.settings.load_profile("mutant")

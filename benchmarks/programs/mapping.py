@@ -1,24 +1,19 @@
 """One map in one job, and the same items executed in other ways, in turn.
 
-Usage: mapping.py peers ROUNDS COUNT WORKERS WORK_US | flat EXECUTOR COUNT. Peers that are not installed are left out.
+Usage: mapping.py peers ROUNDS COUNT WORKERS WORK_US | flat EXECUTOR COUNT
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
+import asyncio
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import ckpt
 from benchmarks.programs.common import say
 
-FOLDER = Path(os.environ["CKPT_STORE"])
 WORK_US = int(sys.argv[5]) if len(sys.argv) > 5 else 0
 BLOCKS = 10
 times: dict[str, list[float]] = {}
@@ -42,37 +37,28 @@ def bare(make: Callable[[int], Executor], first: int, count: int, workers: int) 
             pass
 
 
-def joblib_memory(first: int, count: int, workers: int) -> None:
-    import joblib
-
-    cached = joblib.Memory(FOLDER / "joblib", verbose=0).cache(work)
-    joblib.Parallel(n_jobs=workers, prefer="threads")(joblib.delayed(cached)(n) for n in range(first, first + count))
-
-
-def diskcache(first: int, count: int, workers: int) -> None:
-    import diskcache as dc
-
-    with dc.Cache(str(FOLDER / "diskcache"), sqlite_synchronous=2) as cache, ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda n: cache.set(n, work(n)), range(first, first + count)))
+async def awork(n: int) -> int:
+    if WORK_US:
+        await asyncio.sleep(WORK_US / 1e6)
+    return n + 1
 
 
-def dbos(first: int, count: int, workers: int) -> None:
-    handles = [_dbos["queue"].enqueue(_dbos["work"], n) for n in range(first, first + count)]
-    for handle in handles:
-        handle.get_result()
+def mapped_coroutines(first: int, count: int, workers: int) -> None:
+    for _ in ckpt.map(awork, range(first, first + count), max_workers=workers):
+        pass
 
 
-_dbos: dict[str, Any] = {}
+def bare_coroutines(first: int, count: int, workers: int) -> None:
+    async def main() -> None:
+        gate = asyncio.Semaphore(workers)
 
+        async def bounded(n: int) -> int:
+            async with gate:
+                return await awork(n)
 
-def start_dbos(workers: int) -> None:
-    import dbos as library
+        await asyncio.gather(*(bounded(n) for n in range(first, first + count)))
 
-    url = f"sqlite:///{FOLDER / 'dbos.sqlite'}"
-    library.DBOS(config={"name": "bench", "system_database_url": url, "log_level": "ERROR", "run_admin_server": False})
-    _dbos["work"] = library.DBOS.workflow()(work)
-    library.DBOS.launch()
-    _dbos["queue"] = library.DBOS.register_queue("items", worker_concurrency=workers, polling_interval_sec=0.05)
+    asyncio.run(main())
 
 
 def timed(call: Callable[[], None], count: int) -> float:
@@ -88,22 +74,15 @@ def one_round(turn: int, count: int, workers: int) -> None:
         "bare_threads": lambda: bare(ThreadPoolExecutor, first, count, workers),
         "processes": lambda: mapped("processes", first, count, workers),
         "bare_processes": lambda: bare(ProcessPoolExecutor, first, count, workers),
+        "coroutines": lambda: mapped_coroutines(first, count, workers),
+        "bare_coroutines": lambda: bare_coroutines(first, count, workers),
     }
-    if importlib.util.find_spec("joblib"):
-        cases["joblib"] = lambda: joblib_memory(first, count, workers)
-    if importlib.util.find_spec("diskcache"):
-        cases["diskcache"] = lambda: diskcache(first, count, workers)
     for name, case in cases.items():
         times.setdefault(name, []).append(timed(case, count))
-    if _dbos:
-        few = max(count // 20, 10)  # it takes milliseconds for each
-        times.setdefault("dbos", []).append(timed(lambda: dbos(first, few, workers), few))
 
 
 @ckpt.job(key="peers", every="1000h")
 def peers(rounds: int, count: int, workers: int) -> None:
-    if importlib.util.find_spec("dbos"):
-        start_dbos(workers)
     for turn in ckpt.loop(range(rounds)):
         one_round(turn, count, workers)
 
@@ -126,6 +105,3 @@ if __name__ == "__main__":
     else:
         peers(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
         say(**times)
-        sys.stdout.flush()
-        shutil.rmtree(FOLDER / "joblib", ignore_errors=True)
-        os._exit(0)  # not to wait for what peers leave running

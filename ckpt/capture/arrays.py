@@ -87,11 +87,14 @@ class SharedMemory:
         self.shared_roots: set[int] = set()
         self.foreign: set[int] = set()
         """Ids of bytearrays that are captured as values of their own: no array may share their memory."""
+        self.met: list[Any] = []
+        """The arrays of this pass, where the job uses torch: tensors may share their memory."""
         self._seen: dict[int, tuple[Any, int]] = {}
         self._spans: dict[int, OutOfBand] = {}
 
     def begin(self) -> None:
         """Start a pickling pass."""
+        self.met.clear()
         self._seen.clear()
         self._spans.clear()
 
@@ -108,6 +111,8 @@ class SharedMemory:
 
     def reduce(self, array: Any) -> Any:
         """A reduction for ``array``, or NotImplemented where numpy's own is exact."""
+        if "torch" in sys.modules:
+            self.met.append(array)
         root = root_of(array)
         owned = self._visible_root(root)
         if owned is not None and not array.dtype.hasobject:
@@ -129,6 +134,8 @@ class SharedMemory:
 
     def refuse_shared(self, array: Any) -> Any:
         """The same for a subclass of ndarray, which saves itself: it must have its memory for itself."""
+        if "torch" in sys.modules:
+            self.met.append(array)
         root = root_of(array)
         _, count = self._seen.get(id(root), (root, 0))
         self._seen[id(root)] = (root, count + 1)
@@ -154,6 +161,12 @@ class SharedMemory:
         low, size = _extent(array)
         memory = _raw(_address(array) + low, size, array)
         return view_of, (OutOfBand(memory), array.dtype, _layout(array, _address(array) + low))
+
+
+def bounds_of(array: Any) -> tuple[int, int]:
+    """Addresses of the first byte of the elements of ``array`` and of the one behind the last."""
+    low, size = _extent(array)
+    return _address(array) + low, _address(array) + low + size
 
 
 def _extent(array: Any) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from ckpt.capture import asynchronous, functions, rebuild, slots
+from ckpt.capture import asynchronous, functions, rebuild, slots, tensors
 from ckpt.capture.arrays import SharedMemory, is_array_type
 from ckpt.capture.rebuild import Scene
 from ckpt.capture.visible import Visible, kind_of
@@ -31,6 +31,7 @@ class Graph:
         self.visible = visible
         self._special = special
         self._memory = SharedMemory(self._visible_root)
+        self._storages = tensors.SharedStorages()
         self._handlers: dict[type, Callable[[Any], Any] | None] = {}
         self._scene: Scene | None = None
         self._by_value = False
@@ -57,16 +58,19 @@ class Graph:
         try:
             while True:
                 self._memory.begin()
+                self._storages.begin()
                 self._filled_by_function.clear()
                 try:
                     dumped = pickling.dump(value, self.reduce, persistent, by_value=self._by_value, met=met)
                 except pickling.NeedsByValue:
                     self._by_value = True
                     continue
-                if not self._memory.found_sharing():
+                of_tensors = self._storages.found_sharing(self._memory.met)
+                if not self._memory.found_sharing() and not of_tensors:
                     return dumped
         finally:
             self._memory.end()
+            self._storages.end()
             self._scene = None
 
     def _persistent_id(self, value: Any) -> Any:
@@ -107,6 +111,10 @@ class Graph:
             if kind.__name__ == "memmap":
                 return rebuild.reduce_memmap
             return self._memory.reduce if kind.__name__ == "ndarray" else self._memory.refuse_shared
+        if tensors.is_tensor_type(kind):
+            return self._storages.reduce
+        if tensors.is_storage_type(kind):
+            return self._storages.reduce_storage
         for types_, handler in (
             ((BaseException,), rebuild.reduce_exception),
             ((types.FunctionType,), self._function),
@@ -114,6 +122,7 @@ class Graph:
             ((types.ModuleType,), rebuild.reduce_module),
             ((types.GeneratorType,), self._generator),
             ((io.IOBase,), self._file),
+            ((array.array,), _typed_array),
             ((rebuild.LOCK,), rebuild.reduce_lock),
             ((rebuild.RLOCK,), rebuild.reduce_rlock),
             ((types.CoroutineType,), asynchronous.reduce_coroutine),
@@ -262,3 +271,11 @@ class Graph:
                 f"the saved state does not fit the program any more ({type(error).__name__}: {error})",
                 fix="run the version of the code that made the checkpoint, or start afresh: f.options(fresh=True)(...)",
             ) from error
+
+
+def _typed_array(value: array.array[Any]) -> Any:
+    """Its own reduction, but for the copy of its contents in it."""
+    if type(value) is not array.array or value.itemsize * len(value) < pickling.IN_BAND_LIMIT:
+        return NotImplemented
+    make, described = tuple(array.array(value.typecode).__reduce_ex__(5))[:2]
+    return make, (*described[:-1], pickling.OutOfBandBytes(value))

@@ -69,13 +69,15 @@ def _show(out: Console, found: Measured) -> None:
 
 
 def _facts(found: Measured) -> Iterator[tuple[str, str]]:
-    over, each = found.overhead, found.stall_s
+    over, whole, each = found.overhead, found.whole, found.stall_s
     without, with_ = Spread.of(found.without_s), Spread.of(found.with_s)
     assert without is not None
     assert with_ is not None
     yield "without checkpoints", _spans(without)
     yield "with checkpoints", _spans(with_)
-    yield "overhead", f"{over.median:+.1%} (median of {over.count}; {over.low:+.1%} to {over.high:+.1%})"
+    yield "start of a run", f"{span_text(found.start_s.median)} from the call to its first line: once, however long it runs"
+    yield "overhead", f"{over.median:+.1%} behind the start (median of {over.count}; {over.low:+.1%} to {over.high:+.1%})"
+    yield "", f"{whole.median:+.1%} with the start ({whole.low:+.1%} to {whole.high:+.1%}); less, the longer it runs"
     if found.counted is not None:
         yield "", f"{found.counted:.2%} as the job counts it: standing still, and processor time beside it"
     yield "checkpoints", f"{found.checkpoints.median:g} in a run, {size_text(found.state_nbytes.median)} of state each"

@@ -29,15 +29,17 @@ from ckpt.store import Store
 def fork(store: Store, address: str, at: int | None, run_id: str | None, as_json: bool) -> None:
     """Make a new run that starts from an old checkpoint. The origin stays as it is, and may be alive.
 
-    To go on with it, call the job under its id: f.options(run_id="...")(...), or ckpt.open(name, run_id="...").
+    To go on with it: ckpt resume, or the job under its id: f.options(run_id="...")(...); ckpt.open(name, run_id="...").
     """
     made = store.fork(address, at=at, run_id=run_id)
     if as_json:
         print_json(made)
     else:
-        run_id = made.address.rpartition("/")[2]
+        job, _, run_id = made.address.rpartition("/")
+        call = f"ckpt.open({job!r}, run_id={run_id!r})" if made.is_block else f"f.options(run_id={run_id!r})(...)"
+        resume = f"ckpt resume {made.address}, or " if made.resumable else ""
         click.echo(f"{made.address} starts from checkpoint {made.checkpoint} ({size_text(made.stored_nbytes)} stored)")
-        click.echo(f"go on with it: f.options(run_id={run_id!r})(...), or ckpt.open(name, run_id={run_id!r})", err=True)
+        click.echo(f"go on with it: {resume}{call}", err=True)
 
 
 @click.command()

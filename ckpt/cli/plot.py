@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ckpt.bench import Measured, command_text, useful_share
+from ckpt.bench import Measured, command_text
 from ckpt.errors import OptionError
+from ckpt.triggers import useful_share
 
 POINTS = 200
 
@@ -47,7 +48,7 @@ def _times(axes: Any, found: Measured) -> None:
     rounds = range(1, len(found.with_s) + 1)
     axes.plot(rounds, found.without_s, "o-", label="without checkpoints")
     axes.plot(rounds, found.with_s, "s-", label="with")
-    axes.set(title=f"overhead {found.overhead.median:+.1%}", xlabel="round", ylabel="whole run, s")
+    axes.set(title=f"overhead {found.overhead.median:+.1%}, start {found.start_s.median:.2g} s", xlabel="round", ylabel="whole run, s")
     axes.set_xticks(rounds)
     axes.set_ylim(0, 1.25 * max(*found.with_s, *found.without_s))
     axes.legend()

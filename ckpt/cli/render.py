@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt.events import span_text
 from ckpt.store import Attempt, Checkpoint, DeadLetter, Diff, Entry, Finding, Repair, RunInfo, RunSummary
 from ckpt.store.info import operations_text
+from ckpt.triggers import AT_RISK
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +24,7 @@ STATUS_STYLES = {
     "other key": "bold red",
     "empty": "dim",
     "ended": "dim",
+    "forked": "dim",
 }
 NARROW = 80
 """Columns below which a list leaves out what can be asked for with ``ckpt show``."""
@@ -46,6 +48,11 @@ def size_text(nbytes: float) -> str:
     while nbytes >= 1023.95 and power < len(units) - 1:
         nbytes, power = nbytes / 1024, power + 1
     return f"{nbytes:.1f} {units[power]}" if power else f"{nbytes:.0f} B"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """``1 entry``, ``3 entries``."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def moment_text(when: float | None, now: float) -> str:
@@ -134,6 +141,8 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
         facts.append(("arguments", info.arguments))
     if summary.position:
         facts.append(("position", summary.position))
+    if info.forked_from:
+        facts.append(("forked from", info.forked_from))
     if info.alive is None:
         facts.append(("alive", "unknown: its last attempt ran on another host"))
     if info.outcome is not None:
@@ -148,6 +157,8 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
     cost = cost_text(info)
     if cost:
         facts.append(("time in checkpoints", cost))
+    if any(each.reason == AT_RISK for each in info.checkpoints):
+        facts.append(("", "above the budget: they are dear here, and the bound on the work at risk came first"))
     if summary.last_activity is not None:
         facts.append(("last activity", moment_text(summary.last_activity, now)))
     if newest is not None:
@@ -234,7 +245,7 @@ def _print_state(console: Console, checkpoint: Checkpoint) -> None:
     for name, nbytes in sorted(checkpoint.captured.items(), key=lambda item: (-item[1], item[0])):
         made.add_row(plain(name), plain(size_text(nbytes) if nbytes >= 0 else "-"))
     for name, (kind, entries) in sorted(checkpoint.logged.items()):
-        made.add_row(plain(f"{name} ({kind}, logged)"), plain(f"{entries} entries"))
+        made.add_row(plain(f"{name} ({kind}, logged)"), plain(counted(entries, "entry", "entries")))
     for name in sorted(checkpoint.remade):
         made.add_row(plain(name), plain("made again", "dim"))
     console.print(made)
@@ -260,7 +271,7 @@ def repair_lines(done: Repair) -> Iterator[str]:
         yield f"{'lost' if loss.acknowledged else 'gone'}: {loss.path} at byte {loss.offset}: {loss.what}"
     if not any(loss.acknowledged for loss in done.losses):
         yield "nothing that was acknowledged is lost"
-    yield f"kept: {len(done.aside)} originals, in {done.kept_in}"
+    yield f"kept: {counted(len(done.aside), 'original')}, in {done.kept_in}"
     if done.done:
         yield f"{done.address} is repaired; it goes on at {done.resumes}"
     else:
@@ -287,7 +298,7 @@ def entry_text(entry: Entry) -> str:
         seconds = head.get("seconds")
         took = f" in {span_text(seconds)}" if isinstance(seconds, int | float) else ""
         outcome = "" if head.get("outcome") == "ok" else f" {head.get('outcome', '?')}"
-        count = f", {head['items']} items" if "items" in head else ""
+        count = f", {counted(head['items'], 'item')}" if "items" in head else ""
         says = f"{head.get('step', '?')}{count}{outcome}{took} at {head.get('where') or 'start'}, {size_text(entry.nbytes)}"
     elif entry.kind == "checkpoint":
         says = f"number {head.get('number', '?')} ({head.get('reason', '?')}), state {size_text(head.get('nbytes', 0))}"

@@ -73,18 +73,22 @@ def resume(store: Store, address: str) -> None:
         click.echo(f"ckpt: {address} is running (on {newest.host}, pid {newest.pid}); nothing to resume", err=True)
         sys.exit(BUSY)
     if newest is None or not newest.command:
-        raise RunNotFoundError("no attempt recorded how it was started", where=address, fix="start the job itself")
+        run_id = address.rpartition("/")[2]
+        fix = f"start the job itself, by f.options(run_id={run_id!r})(...) or ckpt.open(..., run_id={run_id!r})"
+        raise RunNotFoundError("no attempt recorded how it was started", where=address, fix=fix)
     if not os.path.isdir(newest.cwd):
         fix = "make it again, or start the job itself from where its files are now"
         raise OptionError(f"the run's folder is gone: {newest.cwd}", where=address, fix=fix)
     environ = _environ_for(store, newest.cwd)
+    if newest.instead_of:
+        environ["CKPT_FORK"] = f"{newest.instead_of}={address.rpartition('/')[2]}"
     click.echo(f"ckpt: resuming {address}: {shlex.join(newest.command)} (in {newest.cwd})", err=True)
     _become(newest.command, newest.cwd, environ)
 
 
-def _environ_for(store: Store, cwd: str) -> Mapping[str, str]:
+def _environ_for(store: Store, cwd: str) -> dict[str, str]:
     """This environment, with ``CKPT_STORE`` naming the store unless it is the one that the job takes by default."""
-    environ = {name: value for name, value in os.environ.items() if name != "CKPT_STORE"}
+    environ = {name: value for name, value in os.environ.items() if name not in ("CKPT_STORE", "CKPT_FORK")}
     default = Path(os.path.abspath(os.path.join(cwd, DEFAULT_STORE)))
     if os.path.realpath(store.url) != os.path.realpath(default):
         environ["CKPT_STORE"] = store.url

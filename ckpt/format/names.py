@@ -14,6 +14,7 @@ Key names are plain ASCII, sort in slot order, and never contain ``..`` or an em
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
@@ -42,6 +43,7 @@ def check_name(text: str) -> str:
     return text
 
 
+@functools.lru_cache(maxsize=256)
 def quote_job(job: str) -> str:
     """The path element of a job: what is not A-Z a-z 0-9 . _ + - becomes %XX of its UTF-8. OptionError if too long."""
     try:
@@ -61,6 +63,7 @@ def quote_job(job: str) -> str:
     return quoted
 
 
+@functools.lru_cache(maxsize=256)
 def parse_job(element: str) -> str | None:
     """The job whose path element this is; None if it is none (``FORMAT``, ``key``, files of others)."""
     if element.lower() in _RESERVED:

@@ -44,7 +44,10 @@ _SEEDED = 108  # bytes in front of the seed digest
 _ENCRYPTED = 1
 _CRC = struct.Struct("<I")
 _FRAME = struct.Struct("<IB3xIQ")
+_WHOLE_FRAME = struct.Struct("<IB3xIQI")
 _FRAME_HEAD = 24
+_Frame = tuple[int, int, int, int, int]
+"""Of a record: where its frame begins, where its payload ends, kind, epoch, LSN."""
 _KINDS = {int(kind): kind for kind in Kind}
 _SECTOR = 512
 _COPY_BELOW = 1 << 16  # bytes: a copy is cheaper than a second call into the hasher
@@ -188,16 +191,19 @@ def kind_at(data: Buffer, offset: int) -> Kind | None:
     return _KINDS.get(_FRAME.unpack_from(head)[1])
 
 
-def parse_segment(data: Buffer, key: Key, names: RunNames, slot: int, *, limit: int | None = None) -> ParsedSegment:
+def parse_segment(
+    data: Buffer, key: Key, names: RunNames, slot: int, *, limit: int | None = None, newest: bool = False
+) -> ParsedSegment:
     """Verify and take apart the segment of ``slot``, as far as ``limit`` (bytes; None: all of it).
 
-    See the module's guarantees for what is raised and what is listed.
+    See the module's guarantees for what is raised and what is listed. ``newest``: all is verified, but of CHECKPOINTs only
+    the last one is decoded and returned, and of OPERATIONs only those behind it: enough to see how a run is.
     """
     view = memoryview(data).cast("B").toreadonly()[:limit]
     header = decode_header(view, key, names, slot)
     if isinstance(header, Damage):
         return ParsedSegment(None, [], 0, 0, b"", None, [header])
-    return _FrameParser(view, header, names, names.segment(slot)).parse()
+    return _FrameParser(view, header, names, names.segment(slot)).parse(newest=newest)
 
 
 class _FrameParser:
@@ -210,49 +216,48 @@ class _FrameParser:
         self._torn: TornTail | None = None
         self._count = 0
 
-    def parse(self) -> ParsedSegment:
+    def parse(self, *, newest: bool) -> ParsedSegment:
         view, size = self._view, len(self._view)
-        records: list[Record] = []
-        at, previous, last_lsn = HEADER_SIZE, self._header.seed, -1
+        whole: list[_Frame] = []
+        at, previous = HEADER_SIZE, self._header.seed
         while at < size:
-            tail = self._payload_end(at)
-            if tail is None:
+            body = at + _FRAME_HEAD
+            if body > size:
+                self._cut_off(at)
                 break
+            length, kind, epoch, lsn, crc = _WHOLE_FRAME.unpack_from(view, at)
+            if crc32(view[at : body - 4]) != crc:
+                if not self._zeroed(at, size):
+                    self._damages.append(Damage(self._path, at, None, "the head of a record does not verify"))
+                break
+            tail = body + length
             end = tail + DIGEST_SIZE
+            if end > size:
+                self._cut_off(at)
+                break
             stored = bytes(view[tail:end])
             if self._vouches(stored, self._chained(previous, at, tail), end):
-                record = self._record(at, tail, last_lsn)
-                if record is not None:
-                    records.append(record)
-                    last_lsn = record.lsn
+                whole.append((at, tail, kind, epoch, lsn))
             elif self._zeroed(at, end):
                 break
             else:
-                lsn = _FRAME.unpack_from(view, at)[3]
                 self._damages.append(Damage(self._path, at, lsn, "a record does not verify"))
             at, previous = end, stored
             self._count += 1
         if size == HEADER_SIZE:
             self._damages.append(Damage(self._path, at, None, "the segment has no record; it is created with one"))
+        records = self._records(_newest(whole) if newest else whole)
+        if newest and any(one.kind is Kind.STATUS and one.head.get("status") == "reopened" for one in records):
+            records = self._records(whole)  # the last checkpoint may not count any more
+        self._damages.sort(key=lambda damage: damage.offset)
         return ParsedSegment(self._header, records, self._count, at, previous, self._torn, self._damages)
 
-    def _payload_end(self, at: int) -> int | None:
-        """Where the payload of the frame at ``at`` ends; None, with the reason noted, if no whole frame is there."""
-        view, size = self._view, len(self._view)
-        body = at + _FRAME_HEAD
-        if body <= size:
-            if crc32(view[at : body - 4]) != _CRC.unpack_from(view, body - 4)[0]:
-                if not self._zeroed(at, size):
-                    self._damages.append(Damage(self._path, at, None, "the head of a record does not verify"))
-                return None
-            tail: int = body + _CRC.unpack_from(view, at)[0]
-            if tail + DIGEST_SIZE <= size:
-                return tail
+    def _cut_off(self, at: int) -> None:
+        """No whole frame is there: note the reason."""
         if self._count == 0:  # torn is only what is appended: the first record is created together with the header
             self._damages.append(Damage(self._path, at, None, "the segment ends inside its first record"))
         else:
-            self._torn = TornTail(self._path, at, size - at)
-        return None
+            self._torn = TornTail(self._path, at, len(self._view) - at)
 
     def _chained(self, previous: bytes, at: int, tail: int) -> bytes:
         if tail - at <= _COPY_BELOW:
@@ -273,9 +278,19 @@ class _FrameParser:
             return stored[:kept] == computed[:kept] and (stored[kept:] == computed[kept:] or not any(stored[kept:]))
         return stored == computed
 
-    def _record(self, at: int, tail: int, last_lsn: int) -> Record | None:
+    def _records(self, frames: list[_Frame]) -> list[Record]:
+        records: list[Record] = []
+        last_lsn = -1
+        for frame in frames:
+            record = self._record(frame, last_lsn)
+            if record is not None:
+                records.append(record)
+                last_lsn = record.lsn
+        return records
+
+    def _record(self, frame: _Frame, last_lsn: int) -> Record | None:
         """The record of a frame that verifies. What is wrong here was written so: a defect, or another writer's."""
-        _, kind, epoch, lsn = _FRAME.unpack_from(self._view, at)
+        at, tail, kind, epoch, lsn = frame
         try:
             if epoch != self._header.epoch or lsn <= last_lsn or lsn_slot(lsn) > self._header.slot:
                 raise ValueError("it is out of order")
@@ -301,6 +316,12 @@ class _FrameParser:
             return False
         self._torn = TornTail(self._path, at, len(rest))
         return True
+
+
+def _newest(whole: list[_Frame]) -> list[_Frame]:
+    """The frames without those that the last CHECKPOINT makes old."""
+    last = max((place for place, frame in enumerate(whole) if frame[2] == Kind.CHECKPOINT), default=0)
+    return [frame for frame in whole[:last] if frame[2] not in (Kind.CHECKPOINT, Kind.OPERATION)] + whole[last:]
 
 
 def _address_digest(key: Key, names: RunNames) -> bytes:

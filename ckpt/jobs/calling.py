@@ -112,8 +112,11 @@ async def call_async(
 
 def _plan(function: Callable[..., Any], options: Options, environment: Environment, bound: dict[str, Any]) -> Plan:
     run_id, argument_digests = _identify(function, options, bound)
+    job = options.name or default_name(function)
+    fork = environment.fork_of(job, run_id)
     return Plan(
-        names=RunNames(options.name or default_name(function), run_id),
+        names=RunNames(job, fork or run_id),
+        instead_of=f"{job}/{run_id}" if fork else "",
         options=options,
         environment=environment,
         code=fingerprint.fingerprint(function),

@@ -151,7 +151,8 @@ def job(function: Any = None, /, **options: Any) -> Any:
     ``name``: default module and qualified name. ``store``: a path, URL or ``ckpt.Store`` (default CKPT_STORE, or
     ``.ckpt``). ``every``: when to take checkpoints (default CKPT_EVERY, or ``"1%"``): ``"1%"`` of the time at most,
     ``"30s"``, ``"1000it"``, triggers joined with ``|``, or ``"auto"``: the interval that loses least with a failure every
-    ``mtbf`` ("6h", default a day). ``keep``: how many checkpoints stay. ``key``: the run's id, or
+    ``mtbf`` ("6h", default: as often as this run failed so far). A share of the time leaves at most 30 minutes of work at risk,
+    as long as checkpoints take less than a tenth of the time for that. ``keep``: how many checkpoints stay. ``key``: the run's id, or
     a function of the arguments that gives something to digest, for arguments without a stable digest; under a text they
     have to stay the same. ``on_code_change``: "resume", "warn", "fail" or "fresh". ``recreate``: variables that the code makes again by itself (clients, connections). ``sync``: "always", or
     "interval:1s" to let recorded steps be volatile for that long. ``memory_limit`` ("2GiB"): what copies of the state may

@@ -13,11 +13,21 @@ from ckpt.session import current
 from ckpt.settings import check_step_options, is_coroutine_function
 
 if TYPE_CHECKING:
+    from ckpt.jobs.mapping import MapResults
     from ckpt.session.operations import StepSpec
     from ckpt.session.run import Run
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@overload
+def loop(
+    iterable: MapResults[T],
+    name: str | None = None,
+    key: Callable[[T], object] | None = None,
+    progress: bool | None = None,
+) -> MapResults[T]: ...
 
 
 @overload

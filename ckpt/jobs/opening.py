@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ckpt import trial, triggers
-from ckpt.errors import OptionError
+from ckpt.errors import CkptError, OptionError
 from ckpt.session import current
 from ckpt.settings import Environment, Options, check_names
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from ckpt.jobs.plain import PlainRun
     from ckpt.session.attempt import Attempt
     from ckpt.session.run import Run
+
+
+_AFRESH = r"(?:start |run it |start the run )?(?:afresh: )?(?:f\.options\()?fresh=True(?:\)\(\.\.\.\))?(?: \(of a with block: ckpt rm\))?"
+"""What fixes say of starting a job afresh."""
 
 
 class OpenRun:
@@ -43,11 +48,17 @@ class OpenRun:
         options = environment.apply(self._options)
         trial.watch(environment.trial)
         triggers.parse(options.every, "CKPT_EVERY" if self._options.every is None else "every")
-        names = RunNames(self._name, options.run_id or "default")
-        attempt = open_attempt(Plan(names, options, environment, {}, "", {}, captures_locals=False))
-        assert isinstance(attempt, Attempt)
-        block = _running(attempt)
-        run = block.__enter__()
+        called = RunNames(self._name, options.run_id or "default")
+        fork = environment.fork_of(self._name, called.run_id)
+        names = RunNames(self._name, fork or called.run_id)
+        instead_of = called.address if fork else ""
+        with _fixes_of_a_block(names.address):
+            attempt = open_attempt(
+                Plan(names, options, environment, {}, "", {}, captures_locals=False, instead_of=instead_of)
+            )
+            assert isinstance(attempt, Attempt)
+            block = _running(attempt)
+            run = block.__enter__()
         self._block = block
         return run
 
@@ -60,8 +71,18 @@ class OpenRun:
 
 
 @contextmanager
+def _fixes_of_a_block(address: str) -> Iterator[None]:
+    """A block has no ``fresh=True``: what an error says of it is said of ``ckpt rm``."""
+    try:
+        yield
+    except CkptError as error:
+        error.fix = re.sub(_AFRESH, f"start afresh: ckpt rm {address}", error.fix)
+        raise
+
+
+@contextmanager
 def _running(attempt: Attempt) -> Iterator[Run]:
-    with attempt.running() as run:
+    with _fixes_of_a_block(attempt.plan.names.address), attempt.running() as run:
         run.begin()
         yield run
         if run.alive:  # not in a forked child that leaves the block

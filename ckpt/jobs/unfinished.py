@@ -6,7 +6,7 @@ from ckpt import events
 from ckpt.errors import IntegrityError
 from ckpt.format.names import RunNames, is_run_id
 from ckpt.root import StoreRoot
-from ckpt.store.reading import summarize
+from ckpt.store.reading import sizes_below, summarize
 
 MAX_RUNS = 10
 """Jobs with more runs are parameter studies, where runs with other arguments are nothing to wonder about."""
@@ -22,7 +22,7 @@ def say_unfinished(root: StoreRoot, names: RunNames, arguments: str) -> None:
     for run_id in (one for one in found if is_run_id(one) and one != names.run_id):
         other = RunNames(names.job, run_id)
         try:
-            summary = summarize(root, other, root.storage.list(other.prefix))
+            summary = summarize(root, other, sizes_below(root.storage, other.prefix))
         except IntegrityError:
             continue  # `ckpt ls` shows it; it is no candidate for going on
         if summary.status in ("crashed", "preempted", "failed"):

@@ -109,6 +109,8 @@ class Engine:
         self._finished = self._recorded = 0
         self.chunk = 1
         """How many items travel together now: those who feed the engine keep so many more ready."""
+        self.told: Callable[[], None] = lambda: None
+        """Called by a thread of the engine when there is something to ``take``."""
         self._records: queue.SimpleQueue[list[Done] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
@@ -171,6 +173,7 @@ class Engine:
         with self._changed:
             self._failure = self._failure or error
             self._changed.notify_all()
+        self.told()
 
     def _over(self) -> bool:
         flow = self._flow
@@ -293,7 +296,7 @@ class Engine:
     def _worker_gone(self, flight: _Flight, error: WorkerGone) -> None:
         [item, *others] = flight.items
         if flight.timed_out:
-            what = f"the item took longer than {self._timeout_s:g} s, and its process was ended"
+            what = f"the item took longer than {self._timeout_s:g} s, and was ended"
             problem = ItemTimeoutError(what, where="ckpt.map", fix="give it more time, or see what it waits for")
             done = Done(item, RAISED, encode_error(problem), item.tries, text_of(problem), self._timeout_s or 0.0)
             self._raised(done, isinstance(problem, self._options.retry_on))
@@ -343,6 +346,7 @@ class Engine:
                     with self._changed:
                         self._outlet.extend(batch)
                         self._changed.notify_all()
+                    self.told()
         except BaseException as error:  # noqa: BLE001 - raised where the results are taken
             self._fail(error)
             self._inbox.put(None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.errors import OptionError, UnsupportedCodeError
-from ckpt.settings import parse_duration
+from ckpt.settings import is_coroutine_function, parse_duration
 
 ON_ERROR = ("raise", "collect", "skip")
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -84,13 +84,24 @@ def _seconds(name: str, given: float | str | None) -> float | None:
     return float(seconds)
 
 
-def check_function(function: Any) -> None:
+def check_call(function: Any, items: Any, options: MapOptions) -> None:
     """OptionError, UnsupportedCodeError for what cannot be called for each item."""
     if not callable(function):
         raise OptionError(f"ckpt.map got a {type(function).__name__}", fix="give it a function: ckpt.map(fn, items)")
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise UnsupportedCodeError(
-            f"{function.__qualname__} is a generator or coroutine function, which has no result to record",
+            f"{function.__qualname__} is a generator function, which has no result to record",
             where="ckpt.map",
-            fix="make it a plain function that returns its result",
+            fix="make it a function (def or async def) that returns its result",
+        )
+    if is_coroutine_function(function) and options.executor is not None:
+        raise OptionError(
+            f"executor={options.executor!r} executes no coroutines: they are all executed in one event loop",
+            where="ckpt.map",
+            fix="leave out executor= (max_workers= says how many at a time), or map a plain function that calls asyncio.run",
+        )
+    if hasattr(type(items), "__aiter__") and not hasattr(type(items), "__iter__"):
+        raise OptionError(
+            f"ckpt.map got a {type(items).__qualname__} of items, which only async for can read",
+            fix="ckpt.map(fn, [item async for item in items]), or async for item in ckpt.loop(items) and a step",
         )

@@ -7,22 +7,27 @@ A pool executes chunks of items and knows how much it can take. What a pool cann
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextvars import Context
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ckpt.errors import ExecutorLostError, OptionError
 from ckpt.mapping.options import MapOptions
 from ckpt.mapping.work import Outcome, Work
+from ckpt.settings import is_coroutine_function
 
 Chunk = Sequence[tuple[bytes, Any]]
 
 REBUILDS = 100
 """How often in a row a broken executor is made again before the map gives up: a machine without memory, say."""
 
-
+COROUTINES = 32
+"""Coroutines at a time, unless ``max_workers`` says otherwise."""
 CHUNK_S = 0.002
 
 
@@ -90,7 +95,7 @@ class ExecutorPool:
         self._rebuilds += 1
         if self._make is None or self._rebuilds > REBUILDS:
             raise lost(self._executor, error) from error
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        _shut_down(self._executor)
         self._executor = self._make()
 
     def _translated(self, inner: Future[list[Outcome]]) -> Future[list[Outcome]]:
@@ -121,7 +126,15 @@ class ExecutorPool:
 
     def close(self) -> None:
         if self._make is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            _shut_down(self._executor)
+
+
+def _shut_down(executor: Executor) -> None:
+    """Let go of it at once; what waits in it is not executed any more."""
+    known = inspect.signature(executor.shutdown).parameters
+    # loky's knows no ``cancel_futures``: that is what ending its workers comes to.
+    more = {name: True for name in ("cancel_futures", "kill_workers") if name in known}
+    executor.shutdown(wait=False, **(more or {"cancel_futures": True}))
 
 
 def lost(executor: object, error: BaseException | None) -> ExecutorLostError:
@@ -186,11 +199,23 @@ class DaemonThreads(Executor):
             self._changed.notify_all()
 
 
-def pool_of(options: MapOptions, work: Work) -> Pool:
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """Where coroutines become tasks: with this context, in this event loop (None: one of the pool's own)."""
+
+    context: Context
+    loop: Any = None
+
+
+def pool_of(options: MapOptions, work: Work, tasks: Tasks) -> Pool:
     """The pool that the options ask for. OptionError for one that there is not, or that cannot end what takes too long."""
     given = options.executor
     pool: Pool
-    if given is None or given == "threads":
+    if is_coroutine_function(work.function):
+        from ckpt.mapping.coroutines import CoroutinePool
+
+        pool = CoroutinePool(work, options.max_workers or COROUTINES, tasks.context, tasks.loop)
+    elif given is None or given == "threads":
         pool = ExecutorPool(lambda: DaemonThreads(_threads(options.max_workers)), work, _threads(options.max_workers))
         pool.breaks_whole = False
     elif given == "processes":

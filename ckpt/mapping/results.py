@@ -1,6 +1,6 @@
 """What ``ckpt.map`` gives: an iterable of results, lazy and bounded at both ends.
 
-The thread that iterates reads the items, at most some times as many ahead as are executed at a time, and hands results
+By ``for``, or by ``async for`` (``aresults``): then the event loop goes on while nothing is there to hand out. The thread that iterates reads the items, at most some times as many ahead as are executed at a time, and hands results
 out. Results that were recorded by an earlier attempt are handed out without executing anything: in the order of the
 input, or (``ordered=False``) in the order in which they were recorded, which is the order of the first time.
 """
@@ -8,20 +8,23 @@ input, or (``ordered=False``) in the order in which they were recorded, which is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sized
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ckpt.asynchrony import running_loop
 from ckpt.codecs.pickling import from_bytes
-from ckpt.errors import OptionError
+from ckpt.errors import OptionError, UnsupportedCodeError
 from ckpt.mapping.engine import Done, Engine, Item
 from ckpt.mapping.failed import Failed
 from ckpt.mapping.identity import Identities
 from ckpt.mapping.options import MapOptions
-from ckpt.mapping.pools import pool_of
+from ckpt.mapping.pools import Tasks, pool_of
 from ckpt.mapping.work import RAISED, Work
 from ckpt.progress import Progress
 from ckpt.protocols import Clock
+from ckpt.settings import is_coroutine_function
 
 GRACE_S = 10.0
 """What is being executed when a map is stopped may take this long to be recorded."""
@@ -69,6 +72,11 @@ class Setting:
     inside: Callable[[bytes | None, str], None]
     label: str
     opened: Callable[[Results], None] = lambda results: None
+    context: Callable[[], Context] = copy_context
+    """The context of the tasks in which coroutines are executed."""
+
+
+SKIPPED = object()
 
 
 class Results:
@@ -79,6 +87,9 @@ class Results:
         self._journal = setting.journal
         self._length = len(items) if isinstance(items, Sized) else None
         self._engine: Engine | None = None
+        self._tasks = Tasks(Context())
+        self._told: Callable[[], None] = lambda: None
+        self._arrived: list[Done] = []
         self._started = self._exhausted = False
         self._identities = Identities(options.key, f"ckpt.map({setting.label})")
         self._progress = Progress(setting.clock)
@@ -100,30 +111,37 @@ class Results:
         return NotImplemented if length is None else length
 
     def __iter__(self) -> Iterator[Any]:
+        if is_coroutine_function(self._function) and running_loop() is not None:
+            raise UnsupportedCodeError(
+                "a plain for would hold up the event loop that the coroutines are to run in",
+                where=f"ckpt.map({self._setting.label})",
+                fix="async for ... in ckpt.map(...); where that cannot be, start it in a thread: asyncio.to_thread",
+            )
+        self._start()
+        return self._all()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        from ckpt.mapping.aresults import AsyncResults  # loads asyncio, which is there already
+
+        self._start()
+        return AsyncResults(self)
+
+    def _start(self) -> None:
         if self._started:
             raise OptionError(
                 "the results of a map are gone through once", where=f"ckpt.map({self._setting.label})",
                 fix="keep them (list(ckpt.map(...))), or map again",
             )
         self._started = True
-        return self._all()
 
     def _all(self) -> Iterator[Any]:
-        source = iter(self._items)
         grace_s = self._journal.grace_s
         try:
-            for done in self._ordered(source) if self._options.ordered else self._as_completed(source):
-                self._journal.handed_out(done)
-                self._given += 1
-                self._progress.advance_to(self._given)
-                if done.kind != RAISED:
-                    yield from_bytes(done.data)
-                elif self._options.on_error == "collect":
-                    yield Failed(done.item.value, from_bytes(done.data), done.attempts)
-                elif self._options.on_error == "raise":
-                    raise from_bytes(done.data)
-            self.over = True
-            self._items, self._identities = (), Identities(None, "")  # nobody needs them any more
+            for done in self.in_turn():
+                if done is None:
+                    self._wait()
+                elif (result := self.handed_out(done)) is not SKIPPED:
+                    yield result
         except GeneratorExit:
             grace_s = grace_s if self._journal.waiting() else 0.0
             raise
@@ -132,6 +150,52 @@ class Results:
             raise
         finally:
             self.close(grace_s)
+
+    # -- for those who iterate ------------------------------------------------------------------------------
+
+    def in_turn(self, loop: Any = None, told: Callable[[], None] = lambda: None) -> Iterator[Done | None]:
+        """What is to be handed out, in its order; None: nothing is there before ``look`` said so.
+
+        ``loop``: the event loop for coroutines; ``told`` is called, in another thread, when it may be worth a look.
+        """
+        self._tasks, self._told = Tasks(self._setting.context(), loop), told
+        source = iter(self._items)
+        yield from self._ordered(source) if self._options.ordered else self._as_completed(source)
+        self.over = True
+        self._items, self._identities = (), Identities(None, "")  # nobody needs them any more
+
+    def handed_out(self, done: Done) -> Any:
+        """The result that ``done`` is, or SKIPPED. Raises the exception of an item that failed."""
+        self._journal.handed_out(done)
+        self._given += 1
+        self._progress.advance_to(self._given)
+        if done.kind != RAISED:
+            return from_bytes(done.data)
+        if self._options.on_error == "collect":
+            return Failed(done.item.value, from_bytes(done.data), done.attempts)
+        if self._options.on_error == "raise":
+            raise from_bytes(done.data)
+        return SKIPPED
+
+    def look(self, timeout_s: float) -> bool:
+        """Whether something has been finished meanwhile; waits that long for it. Raises what ended the engine."""
+        assert self._engine is not None
+        self._arrived += self._engine.take(timeout_s)
+        return bool(self._arrived)
+
+    @property
+    def executing(self) -> bool:
+        """Whether there is something to ``close``."""
+        return self._engine is not None
+
+    def _wait(self) -> None:
+        while True:
+            found = self.look(LOOK_S)
+            if self._journal.waiting():
+                self.close(self._journal.grace_s)
+                self._journal.stop()
+            if found:
+                return
 
     def close(self, grace_s: float = 0.0) -> None:
         """End what is being executed, after ``grace_s`` seconds to be recorded. Repeatable."""
@@ -159,8 +223,9 @@ class Results:
         if self._engine is None:
             setting = self._setting
             work = Work(self._function, _tuple(self._options.retry_on), self._journal.address, setting.inside)
-            pool = pool_of(self._options, work)
+            pool = pool_of(self._options, work, self._tasks)
             self._engine = Engine(pool, self._options, setting.clock, setting.entropy(8), self._journal.record)
+            self._engine.told = self._told
             setting.opened(self)
             if self._options.progress:
                 self._progress.start(setting.label, self.length, self._given)
@@ -170,19 +235,12 @@ class Results:
         return AHEAD * self._engine.width if self._engine is not None else AHEAD
 
     def _taken(self) -> list[Done]:
-        """What was finished meanwhile; waits for it."""
-        assert self._engine is not None
-        while True:
-            taken = self._engine.take(LOOK_S)
-            if self._journal.waiting():
-                self.close(self._journal.grace_s)
-                self._journal.stop()
-            if taken:
-                return taken
+        taken, self._arrived = self._arrived, []
+        return taken
 
     # -- handing out ----------------------------------------------------------------------------------------
 
-    def _ordered(self, source: Iterator[Any]) -> Iterator[Done]:
+    def _ordered(self, source: Iterator[Any]) -> Iterator[Done | None]:
         read = self._read(source, self._journal.recovered())
         order: deque[bytes] = deque()
         ready: dict[bytes, Done] = {}
@@ -205,11 +263,12 @@ class Results:
                 return
             head = order.popleft()
             while head not in ready:
+                yield None
                 for done in self._taken():
                     ready[done.item.identity] = done
             yield ready.pop(head)
 
-    def _as_completed(self, source: Iterator[Any]) -> Iterator[Done]:
+    def _as_completed(self, source: Iterator[Any]) -> Iterator[Done | None]:
         recorded = self._journal.recovered()
         sequence = deque(recorded)
         read = self._read(source, recorded)
@@ -230,6 +289,7 @@ class Results:
             if arrived:
                 yield arrived.popleft()
             elif inside:
+                yield None
                 taken = self._taken()
                 inside -= len(taken)
                 arrived.extend(taken)

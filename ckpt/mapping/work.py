@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import time
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,10 @@ Outcome = tuple[int, bytes, str, bool, float]
 Inside = Callable[[bytes | None, str], None]
 """Told, in the worker, which operation of which run begins (None: it ended)."""
 
-_timer = time.perf_counter
+timer = time.perf_counter
+
+
+_RESULT = "result of an item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +44,34 @@ class Work:
         return [self._one(identity, item) for identity, item in chunk]
 
     def _one(self, identity: bytes, item: Any) -> Outcome:
-        began = _timer()
+        began = timer()
         self.inside(identity, self.address)
         try:
-            data = to_bytes(self.function(item))
-        except UncapturableError as error:
-            wrapped = UncapturableError(error.what, where="result of an item", fix="return plain data from the function")
-            return RAISED, encode_error(wrapped), text_of(wrapped), False, _timer() - began
+            return OK, to_bytes(_checked(self.function(item))), "", False, timer() - began
         except Exception as error:  # noqa: BLE001 - it is what the item gave: the map decides what becomes of it
-            retryable = isinstance(error, self.retry_on)
-            return RAISED, encode_error(error), text_of(error), retryable, _timer() - began
+            return self.failure(error, began)
         finally:
             self.inside(None, self.address)
-        return OK, data, "", False, _timer() - began
+
+    def failure(self, error: Exception, began: float) -> Outcome:
+        """The outcome of an item that raised ``error``; ``began`` by ``timer``."""
+        retryable = isinstance(error, self.retry_on)
+        if isinstance(error, UncapturableError):
+            fix = error.fix if error.where == _RESULT else "return plain data from the function"
+            error, retryable = UncapturableError(error.what, where=_RESULT, fix=fix), False
+        return RAISED, encode_error(error), text_of(error), retryable, timer() - began
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _loaded, (to_portable_bytes((self.function, self.retry_on)), self.address, self.inside)
+
+
+def _checked(result: Any) -> Any:
+    """The result of a plain function. UncapturableError if it is a coroutine, which nobody awaits here."""
+    if type(result) is types.CoroutineType:
+        result.close()
+        fix = "make it an async def, by which ckpt.map knows that it is to be awaited"
+        raise UncapturableError("the function returned a coroutine", where=_RESULT, fix=fix)
+    return result
 
 
 @functools.lru_cache(maxsize=8)

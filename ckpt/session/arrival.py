@@ -10,6 +10,7 @@ from ckpt.capture.state import StateCapture
 from ckpt.format.path import PathNode
 from ckpt.session.conductor import Input
 from ckpt.session.keyed import KeyedItems
+from ckpt.session.mapjournal import MapSource
 from ckpt.session.node import Node
 from ckpt.session.refusals import other_loop
 from ckpt.session.sources import can_travel, source_of
@@ -32,6 +33,8 @@ def give(node: Node, given: Input, where: str, capture: StateCapture, passed: Ca
         node.keyed = KeyedItems(given.iterable, given.key, where, passed, private=given.private, in_place=stays)
     else:
         node.source = source_of(given.iterable, where, private=given.private, passed=passed)
+        if isinstance(node.source, MapSource):
+            node.source.awaited = given.awaited
 
 
 def match(node: Node, saved: PathNode, where: str) -> None:

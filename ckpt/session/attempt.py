@@ -20,16 +20,15 @@ from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.errors import CkptError, Preempted, StorageError
 from ckpt.format.path import ends_block
-from ckpt.format.records import Kind, Record
+from ckpt.format.records import Kind
+from ckpt.history import History, history_of
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.mapping.results import Results
 from ckpt.recovery import (
-    History,
     ResumePoint,
     find_resume_point,
-    history_of,
     letters_of,
     needed_from,
     result_record,
@@ -38,6 +37,7 @@ from ckpt.recovery import (
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
 from ckpt.session import current
+from ckpt.session.attempts import earlier_attempts, observed, this_attempt
 from ckpt.session.loops import MarkedLoop
 from ckpt.session.mapjournal import by_map
 from ckpt.session.outputs import outputs_of, tidy_outputs
@@ -50,9 +50,6 @@ from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.storage import is_in_process
 from ckpt.triggers import parse
-
-MAX_ATTEMPTS_LISTED = 20
-"""Earlier attempts that each checkpoint repeats, so that they can be shown after their log was trimmed."""
 
 
 @dataclass(slots=True)
@@ -224,6 +221,7 @@ def _services(
     """Recover: where the run goes on, and everything that it works with from there."""
     names, key, clock = plan.names, root.key, plan.clock
     history = history_of(view.records)
+    attempts = earlier_attempts(view.records, history, log.epoch)
     _report_torn(view)
 
     def read(ref: SnapshotRef) -> list[Any]:
@@ -240,7 +238,7 @@ def _services(
             fresh = code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", MIXED)
     if fresh:
         log.append(Kind.STATUS, {**facts, "status": "reset", "when": clock.now()}, durable=True)
-        resume, history = None, History([], [], None, log.position, None)
+        resume, history = None, History(began_lsn=log.position)
     snapshots = SnapshotWriter(root.storage, names, key, log.epoch)
     snapshots.validate = plan.options.validate
     retention = _retention(plan, root, log, snapshots, history, {**facts, "status": "running"})
@@ -259,9 +257,9 @@ def _services(
         snapshots=snapshots,
         retention=retention,
         stager=Stager(plan.options.memory_limit_bytes),
-        trigger=parse(plan.options.every, mtbf_s=plan.options.mtbf_s),
+        trigger=parse(plan.options.every, mtbf_s=plan.options.mtbf_s, observed=observed(attempts)),
         facts=facts,
-        attempts=_attempts(view.records, log.epoch, facts),
+        attempts=[*attempts, this_attempt(log.epoch, facts)],
         code=plan.code,
         resume=resume,
         operations=resume.operations if resume is not None else results_since_start(history),
@@ -292,28 +290,13 @@ def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str
         "python": sys.version.split()[0],
         "ckpt": __version__,
         "code": dict(plan.code),
+        **({"instead_of": plan.instead_of} if plan.instead_of else {}),
     }
 
 
 def _report_torn(view: LogView) -> None:
     for torn in view.torn:
         events.say(f"{torn.path}: the last {torn.length} bytes are an unfinished record of a dead attempt; not used")
-
-
-def _attempts(records: list[Record], epoch: int, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Earlier attempts and this one, oldest first: from the newest checkpoint's list and from FENCE records."""
-    found: dict[int, dict[str, Any]] = {}
-    for record in records:
-        for one in record.head.get("attempts", ()):
-            found[one["attempt"]] = one
-        if record.kind == Kind.FENCE:
-            found[record.epoch] = _attempt(record.epoch, record.head)
-    found[epoch] = _attempt(epoch, facts)
-    return [found[number] for number in sorted(found)][-MAX_ATTEMPTS_LISTED:]
-
-
-def _attempt(epoch: int, head: Mapping[str, Any]) -> dict[str, Any]:
-    return {"attempt": epoch, "started": head.get("started"), "host": head.get("host"), "pid": head.get("pid")}
 
 
 def _retention(

@@ -75,6 +75,10 @@ class Committing:
         node.logged = self._journal.reached
         return True
 
+    def marks(self) -> Any:
+        """Where the random generators are, for ``_can_be_named``; None where no position alone is recorded."""
+        return random_marks() if self.whole else None
+
     def _can_be_named(self, node: Node) -> bool:
         """Whether ``node``'s base, together with its index, says where it is."""
         if node.base is None or node.source is None or node.drew is None or not _is_steady(node.source):

@@ -60,8 +60,9 @@ class Conductor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What ``ckpt.loop`` was given. ``private``: nobody else refers to the iterable."""
+    """What ``ckpt.loop`` was given. ``private``: nobody else refers to the iterable; ``awaited``: by ``async for``."""
 
     iterable: Any
     key: Any
     private: bool
+    awaited: bool = False

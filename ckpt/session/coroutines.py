@@ -12,10 +12,11 @@ import asyncio
 import functools
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ckpt import events
+from ckpt.asynchrony import in_thread
 from ckpt.capture.randomness import RandomState, random_marks, read_random_state, write_random_state
 from ckpt.session import current
 from ckpt.session.attempt import Attempt, Finished, open_attempt
@@ -47,21 +48,6 @@ async def opened(plan: Plan) -> Attempt | Finished:
             found[0].close(error)
         raise
     return found[0]
-
-
-async def in_thread(work: Callable[[], T], executor: Executor | None = None) -> T:
-    """``work()`` in a thread. A cancellation meanwhile is raised when it has ended, and its own exception goes before."""
-    future = asyncio.get_running_loop().run_in_executor(executor, work)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    result = future.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
 
 
 class AsyncOperations:

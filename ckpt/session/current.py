@@ -13,10 +13,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ckpt.asynchrony import running_loop
 from ckpt.errors import OptionError
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ _claimed: dict[int, str] = {}
 _run: ContextVar[Run | None] = ContextVar("ckpt_run", default=None)
 _step: ContextVar[bytes | None] = ContextVar("ckpt_step", default=None)
 _address: ContextVar[str | None] = ContextVar("ckpt_address", default=None)
-
-
-def running_loop() -> Any:
-    """The event loop that runs in this thread, or None. Imports nothing."""
-    events = sys.modules.get("asyncio.events")
-    return events._get_running_loop() if events is not None else None
 
 
 def enter(run: Run) -> None:
@@ -127,6 +122,13 @@ def in_order() -> bool:
 def run_of_context(context: Context) -> Run | None:
     """The run that a task with this context belongs to."""
     return context.get(_run)
+
+
+def context_of_items() -> Context:
+    """A copy of the caller's context that belongs to no run: tasks with it may be at work at safe points."""
+    context = copy_context()
+    context.run(_run.set, None)
+    return context
 
 
 def in_step() -> bytes | None:

@@ -108,6 +108,18 @@ def check_base(source: Source, index: int, mark: Mark | None, where: str) -> Non
         )
 
 
+def appended(done: bytearray, digest: bytes) -> bytearray:
+    """``done`` with ``digest`` at its end; another object where something still refers to its memory as it was.
+
+    A state that was pickled by value leaves such a reference behind, in an exception, until the collector comes by.
+    """
+    try:
+        done += digest
+    except BufferError:
+        return done + digest
+    return done
+
+
 def consume(iterable: Any, count: int | None, passed: Callable[[], None]) -> None:
     """Take ``count`` items (None: all) from an iterator that the re-run code made again for a loop that is over."""
     if hasattr(type(iterable), "__next__"):

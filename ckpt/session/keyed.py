@@ -10,7 +10,7 @@ from ckpt import digests
 from ckpt.codecs.pickling import OutOfBand
 from ckpt.errors import InputChangedError, UncapturableError
 from ckpt.session.asources import is_asynchronous, refuse_by_key
-from ckpt.session.items import ATOMS, is_immutable, short_text
+from ckpt.session.items import ATOMS, appended, is_immutable, short_text
 from ckpt.session.sources import VIEWS, travels
 
 _PLAIN = (list, tuple, dict, set, frozenset, str, bytes, range)
@@ -93,7 +93,7 @@ class KeyedItems:
     def finish(self, digest: bytes) -> None:
         """The item with this key is processed."""
         self._known.add(digest)
-        self.done += digest
+        self.done = appended(self.done, digest)
 
     def remaining(self, first: bytes | None) -> Any:
         """(key digest, item) of everything not done; the item with key ``first`` before all others: an iterator, or an

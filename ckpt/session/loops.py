@@ -70,7 +70,7 @@ class MarkedLoop:
             return iterator
         if not hasattr(type(self._iterable), "__aiter__"):
             raise wrong_statement(self._iterable, "for")
-        given = Input(self._iterable, self._key, self._private)
+        given = Input(self._iterable, self._key, self._private, awaited=True)
         return AsyncLoop(self._run, self._site, self._name, given, self._progress)
 
     def _indexed(self) -> Iterator[Any]:

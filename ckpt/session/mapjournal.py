@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 from ckpt.codecs.pickling import OutOfBand
 from ckpt.errors import CorruptionError
 from ckpt.format.records import Kind
+from ckpt.history import History
 from ckpt.letters import MOVED
 from ckpt.mapping.engine import Done
 from ckpt.mapping.identity import SIZE, IdentitySet, split
 from ckpt.mapping.results import GRACE_S, Results
 from ckpt.mapping.work import RAISED
-from ckpt.recovery import History, MapRecord, ResumePoint, maps_since
+from ckpt.recovery import MapRecord, ResumePoint, maps_since
 from ckpt.session import current
-from ckpt.session.items import short_text
+from ckpt.session.items import appended, short_text
 
 if TYPE_CHECKING:
     from ckpt.session.run import Run
@@ -45,6 +46,11 @@ class Found:
     @property
     def first_lsn(self) -> int:
         return self.records[0].lsn
+
+    @property
+    def items(self) -> int:
+        """How many items they tell of."""
+        return len({entry[0] for one in self.records if one.sections for entry in _ENTRY.iter_unpack(one.sections[0])})
 
     def results(self, *, with_failed: bool) -> tuple[Recovered, set[bytes]]:
         """(the last result of each item, items that are to be executed again). CorruptionError."""
@@ -184,7 +190,7 @@ class MapJournal:
 
     def handed_out(self, done: Done) -> None:
         if self.tracks_done:
-            self._done += done.item.identity
+            self._done = appended(self._done, done.item.identity)
         with self._unreleased.lock:
             counts = self._unreleased.counts
             counts[done.lsn] -= 1
@@ -232,6 +238,8 @@ class MapSource:
 
     def __init__(self, results: Results, journal: MapJournal) -> None:
         self.iterable, self._journal = results, journal
+        self.awaited = False
+        """Whether an ``async for`` goes through them."""
 
     @property
     def length(self) -> int | None:
@@ -240,9 +248,9 @@ class MapSource:
     def saved(self) -> Any:
         return self._journal.saved(exhausted=self.iterable.over)
 
-    def start(self, index: int, saved: Any) -> Iterator[Any]:
+    def start(self, index: int, saved: Any) -> Any:
         self._journal.restore(saved)
-        return iter(self.iterable)
+        return aiter(self.iterable) if self.awaited else iter(self.iterable)
 
     def item(self, index: int) -> tuple[bool, Any]:
         return (False, None)

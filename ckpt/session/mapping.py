@@ -42,7 +42,8 @@ class Maps:
             options = replace(options, progress=self._services.options.progress)
         clock, entropy = self._services.clock, self._services.entropy
         label = label_of(function)
-        setting = Setting(journal, clock, entropy, current.inside, label, self._at_work.append)
+        context = current.context_of_items
+        setting = Setting(journal, clock, entropy, current.inside, label, self._at_work.append, context)
         results = Results(function, items, options, setting)
         self._made = [one for one in self._made if one[0] in self._recorded.journals]
         self._made.append((identity, journal, results))
@@ -56,8 +57,7 @@ class Maps:
         recorded = self._recorded
         with recorded.lock:
             node = self._track.active[-1]
-            in_order = current.run_of_thread() is not None
-            identity = identity_of(self._track.active, callee, _MAP, in_order=in_order)
+            identity = identity_of(self._track.active, callee, _MAP, in_order=current.in_order())
             naming = Naming(identity, f"map {callee.name}", scope_of(self._track.active))
         recorded.take(identity, node)
         found = self._found.pop(identity, Found())

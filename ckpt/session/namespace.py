@@ -59,6 +59,15 @@ class Namespaces:
         if len(self._all) <= len(contents):
             restore(made, contents[len(self._all) - 1])
 
+    def sizes(self) -> dict[str, int]:
+        """The values by name, with their bytes where they say so (else -1)."""
+        several = len(self._all) > 1
+        return {
+            f"state{f'[{number}]' if several else ''}.{name}": int(value.nbytes) if hasattr(type(value), "nbytes") else -1
+            for number, (one, _) in enumerate(self._all)
+            for name, value in vars(one).items()
+        }
+
     def save(self) -> list[Any]:
         return [save(one, given) for one, given in self._all]
 

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from ckpt.session.node import Node, rerun_s
+from ckpt.triggers import AT_RISK, excess_of
 
 RERUN_SHARE = 0.5
 """A checkpoint is taken in an inner loop if a resume from it costs at most this share of the work since the last one."""
@@ -25,7 +26,7 @@ class Pacing:
     def __init__(self, trigger: Any, *, first: bool, now_s: float) -> None:
         self.trigger = trigger
         self.iterations = 0
-        self.last_s = now_s
+        self.began_s = self.last_s = now_s
         self.due = False
         self._first = first
         self._asked = False
@@ -65,7 +66,8 @@ class Pacing:
 
     def taken(self) -> str:
         """A checkpoint is being taken; the reason, for the log."""
-        reason = "first" if self._first else "requested" if self._asked else "trigger"
+        usual = AT_RISK if excess_of(self.trigger) else "trigger"
+        reason = "first" if self._first else "requested" if self._asked else usual
         self._first = self._asked = self.due = False
         return reason
 

@@ -10,9 +10,9 @@ from ckpt import events, host
 from ckpt.capture import fingerprint
 from ckpt.errors import ArgumentsChangedError, CodeChangedError
 from ckpt.format.names import RunNames
+from ckpt.history import History
 from ckpt.log import LogView
 from ckpt.protocols import Clock
-from ckpt.recovery import History
 from ckpt.settings import Environment, Options
 
 MIXED = "the rest runs with the new code"
@@ -23,6 +23,7 @@ class Plan:
     """What is to be run: the run's names, its options, the digests of its code, and a short text of its arguments.
 
     ``argument_digests`` (hexadecimal, by name) are those that all attempts of the run have to have in common.
+    ``instead_of``: the address of the run that the program calls, where a fork of it goes on (``ckpt resume``).
     """
 
     names: RunNames
@@ -32,6 +33,7 @@ class Plan:
     arguments: str
     argument_digests: Mapping[str, str]
     captures_locals: bool
+    instead_of: str = ""
     clock: Clock = field(default_factory=host.SystemClock)
     entropy: Callable[[int], bytes] = host.entropy
 

@@ -6,6 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+from ckpt.asynchrony import running_loop
 from ckpt.errors import OptionError, ReplayDivergedError, UnsupportedCodeError
 from ckpt.format.path import PathNode
 from ckpt.session import current
@@ -64,7 +65,7 @@ def refuse_entangled(iterable: Any, variables: Mapping[str, Any], where: str) ->
 
 def refuse_tasks(run: Any, chain: list[types.FrameType], recreate: tuple[str, ...]) -> None:
     """Refuse tasks of the job that are at work at a safe point in ``chain``; see ``tasks``."""
-    if chain and current.running_loop() is not None:
+    if chain and running_loop() is not None:
         from ckpt.session.tasks import refuse_pending  # loads asyncio, which is there already
 
         refuse_pending(run, chain, recreate)

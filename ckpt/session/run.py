@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpt import events
+from ckpt.asynchrony import running_loop
 from ckpt.capture import frames, sites
 from ckpt.capture.graph import Graph
-from ckpt.capture.randomness import random_marks, write_random_state
+from ckpt.capture.randomness import write_random_state
 from ckpt.capture.state import StateCapture
 from ckpt.capture.visible import Visible
 from ckpt.checkpointer import Kept, memory_checked
@@ -176,9 +177,9 @@ class Run:
         with memory_checked():
             captured = self._capture.capture(chain, self.track.extras(node, chain), self.track.held(node, chain))
         kept = self._saving.stage(captured)
-        self._services.note_captured(captured, kept)
+        self._services.note_captured(captured, kept, self._namespaces.sizes())
         node.logged = self._journal.reached
-        node.drew = random_marks() if self._committing.whole else None
+        node.drew = self._committing.marks()
         cost = self.now() - began
         self._pacing.kept(cost)
         self._saving.totals.stall_s += cost
@@ -206,7 +207,7 @@ class Run:
         self._namespaces.restore(extras["namespaces"])
         self.outputs.restore(extras.get("outputs"))
         self._journal.restore(saved.logged)
-        node.logged, node.drew = saved.logged, random_marks() if self._committing.whole else None
+        node.logged, node.drew = saved.logged, self._committing.marks()
 
     def replayed(self) -> None:
         if "replay" in self.attention:
@@ -271,7 +272,7 @@ class Run:
     def stop_at(self, node: Node) -> int:
         """The index at which the loop at ``node`` has to come by, although nobody wants attention."""
         # In a job with tasks, the first iteration shows whether it leaves some behind.
-        early = node.index == 0 and self._captures_locals and current.running_loop() is not None
+        early = node.index == 0 and self._captures_locals and running_loop() is not None
         return 1 if early else self._pacing.stop_at(node.index)
 
     # -- stopping -------------------------------------------------------------------------------------------
@@ -310,7 +311,7 @@ class Run:
 
     def begin(self) -> None:
         """The job is about to be entered (again): set the generators, and know where to go."""
-        resume = self._services.resume
+        resume, path = self._services.resume, list[PathNode]()
         if resume is not None:
             self._saving.entry = self._services.resumed_state(0)
             state = self._capture.load_plain(self._services.resumed_parts(0))
@@ -320,12 +321,13 @@ class Run:
                 loops = []
                 self.outputs.restore(self._services.resumed_values(self._capture.load_plain).get("outputs"))
                 self._journal.restore_when_asked(resume.path[-1].logged)
-            self.track.follow([node for node in loops if node.kind != END])
-            return
-        self._saving.entry = self._saving.stage(self._capture.capture_entry())
-        # The entry is the first safe point: what the generators were is known from here on.
-        self._saving.submit_and_wait("first", self.track.root, self.now())
-        self.track.follow([])
+            path = [node for node in loops if node.kind != END]
+        else:
+            self._saving.entry = self._saving.stage(self._capture.capture_entry())
+            # The entry is the first safe point: what the generators were is known from here on.
+            self._saving.submit_and_wait("first", self.track.root, self.now())
+        self.track.follow(path)
+        events.emit("entered", address=self.address, attempt=self.attempt)
 
     def find_object(self, kind: Any, name: str) -> Any:
         """The logged object that a restored variable refers to."""
@@ -381,8 +383,7 @@ class Run:
 
     def disown(self) -> None:
         """This process is a fork of the one that runs the job."""
-        self._alive = False
-        self.track.inert = True
+        self._alive, self.track.inert = False, True
         self.attention.clear()
 
     @property

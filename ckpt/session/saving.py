@@ -23,6 +23,7 @@ from ckpt.session.pacing import Pacing
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, encode_results
 from ckpt.session.ticker import Chore, Ticker
+from ckpt.triggers import excess_of
 
 RETRY_S = 1.0
 """Shortest pause after a checkpoint that the storage refused."""
@@ -72,7 +73,7 @@ class Saving:
         self._services, self._pacing, self._recorded, self._attention = services, pacing, recorded, attention
         self._postpone, self._beat = postpone, beat
         self._number = services.last_number
-        self._starved = self._flush_failed = self._put_off = False
+        self._starved = self._flush_failed = self._put_off = self._exceeded = False
         self._retry_at_s = -math.inf
         self.totals = Totals()
         self.entry: Kept | None = None
@@ -166,6 +167,7 @@ class Saving:
             "where": path_text(path),
             "stall_s": round(now - began_s, 6),
             "interval_s": round(now - self._pacing.last_s, 3),
+            "ran_s": round(now - self._pacing.began_s, 3),
             "nbytes": sum(state.nbytes for state in states),
             **logged,
             **self._services.parts_head(states),
@@ -261,6 +263,7 @@ class Saving:
         self.totals.cost_s += cost_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
             self._services.trigger.committed(request.iterations, self._services.clock.monotonic(), cost_s)
+            self._say_if_exceeded()
         self.schedule()
         self._beat(request)
         if self._put_off:
@@ -272,6 +275,18 @@ class Saving:
             self._recorded.checkpointed()
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")
+
+    def _say_if_exceeded(self) -> None:
+        excess = excess_of(self._services.trigger)
+        if excess is None or self._exceeded:
+            return
+        self._exceeded = True
+        within_s = math.ceil(excess.cost_s / excess.fraction)
+        events.say(
+            f"{self._services.names.address}: a checkpoint costs {events.span_text(excess.cost_s)} here; so that at most "
+            f"{events.span_text(excess.at_most_s)} of work are at risk, they take {excess.share:.1%} of the time, not "
+            f"{excess.fraction:.1%} (to risk more instead: every=ckpt.triggers.Budget({excess.fraction:g}, at_most_s={within_s}))"
+        )
 
     def _failed(self, error: CkptError) -> None:
         if isinstance(error, StorageError) and not isinstance(error, LogLostError):

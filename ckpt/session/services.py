@@ -117,9 +117,10 @@ class Services:
         found: Mapping[str, Any] = load(self.resumed_parts(last.state))["extras"]
         return found
 
-    def note_captured(self, captured: Captured, kept: Kept) -> None:
-        if captured.captured or captured.remade:
-            self._captured = {"captured": captured.captured, "remade": captured.remade}
+    def note_captured(self, captured: Captured, kept: Kept, besides: Mapping[str, int]) -> None:
+        """Remember what the state ``kept`` holds: variables, and ``besides`` what has names in a block."""
+        if captured.captured or captured.remade or besides:
+            self._captured = {"captured": {**captured.captured, **besides}, "remade": captured.remade}
             self._described = (kept, captured.parts)
 
     def parts_head(self, states: list[Kept]) -> dict[str, Any]:
@@ -141,11 +142,16 @@ class Services:
         """The run's result is recorded at ``lsn``: let go of the rest, unless ``ckpt retry`` may want to go on from it."""
         if self.letters.marked:
             events.say(
-                f"{self.names.address}: {self.letters.marked} items that `ckpt retry` marked were not reached: the run went "
+                f"{self.names.address}: not reached were items that `ckpt retry` marked ({self.letters.marked}): the run went "
                 "on behind their map; to execute them, run it afresh"
             )
         if not self.letters.all():
             self.retention.finished(lsn, packs)
+
+    def _items_text(self) -> str:
+        """How many items of maps are recorded behind the resume point: for a bare map that is all the progress there is."""
+        count = sum(found.items for found in self.maps.values())
+        return f", with {count:,} item{'s' * (count != 1)} recorded" if count else ""
 
     def say_resumed(self) -> None:
         assert self.resume is not None
@@ -154,7 +160,7 @@ class Services:
         age = events.span_text(max(0.0, self.clock.now() - float(self.resume.head["when"])))
         where = path_text(self.resume.path)
         events.say(
-            f"{self.names.address}: resumed {resumed_text(self.resume.path)} "
+            f"{self.names.address}: resumed {resumed_text(self.resume.path)}{self._items_text()} "
             f"(checkpoint {self.resume.head['number']}, taken {age} ago; attempt {self.log.epoch})"
         )
         events.emit("resumed", address=self.names.address, where=where, attempt=self.log.epoch)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt.snapshot import layout
-from ckpt.snapshot.layout import Chunk, Patch
+from ckpt.snapshot.layout import Chunk, Patch, Place
 from ckpt.staging.ranges import Ranges, pieces, size_of, union
 
 if TYPE_CHECKING:
@@ -39,8 +39,12 @@ class Image:
     covered: Ranges = ()
 
     @property
+    def places(self) -> set[Place]:
+        return {one.place for one in self.chunks} | {one.place for one in self.patches}
+
+    @property
     def packs(self) -> set[str]:
-        return {one.place.pack for one in self.chunks} | {one.place.pack for one in self.patches}
+        return {place.pack for place in self.places}
 
 
 class Unit(NamedTuple):
@@ -66,21 +70,30 @@ class Plan:
     covered: Ranges = ()
 
 
-def plan(part: int, source: memoryview, origin: Origin | None, image: Image | None) -> Plan:
-    """How ``source`` is stored, given what is stored of an earlier copy of its buffer."""
+def plan(
+    part: int, source: memoryview, origin: Origin | None, image: Image | None, given_up: frozenset[Place] = frozenset()
+) -> Plan:
+    """How ``source`` is stored, given what is stored of an earlier copy of its buffer, without what is ``given_up``."""
     changed = None
     if origin is not None and image is not None and image.nbytes == source.nbytes:
         changed = origin.changes_since(image.number)
     if changed is None or image is None:
         return Plan([Unit(part, raw=source[start:stop]) for _, start, stop in layout.cut([source.nbytes])])
+    old = {cell for cell, chunk in enumerate(image.chunks) if chunk.place in given_up}
+    patches = image.patches
+    if any(patch.place in given_up for patch in patches):
+        # What is there now, in one patch over all: the newest patch counts, so the order stays right.
+        patches, changed = (), union(image.covered, changed)
     covered = union(image.covered, changed)
     if size_of(covered) > PATCHED_SHARE * source.nbytes:
         afresh = {cell for cell, _, _ in pieces(covered, layout.CHUNK_SIZE)}
-        return Plan(_chunks(part, source, image, afresh))
-    whole = _mostly(changed, source.nbytes) - {cell for cell, _, _ in pieces(image.covered, layout.CHUNK_SIZE)}
+        return Plan(_chunks(part, source, image, afresh | old))
+    # A chunk under patches that stay may be stored as it is now, but what changed has to come on top of them.
+    patched = {cell for cell, _, _ in pieces(image.covered, layout.CHUNK_SIZE)} if patches else set()
+    whole = (_mostly(changed, source.nbytes) | old) - patched
     rest = union((start, stop) for cell, start, stop in pieces(changed, layout.CHUNK_SIZE) if cell not in whole)
-    units = [*_chunks(part, source, image, whole), *_patches(part, source, rest)]
-    return Plan(units, image.patches, union(image.covered, rest))
+    units = [*_chunks(part, source, image, whole | old), *_patches(part, source, rest)]
+    return Plan(units, patches, union(image.covered, rest) if patches else rest)
 
 
 def _chunks(part: int, source: memoryview, image: Image, new: set[int]) -> list[Unit]:

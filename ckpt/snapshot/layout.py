@@ -29,8 +29,8 @@ ALIGNED_FROM = 8 * CHUNK_SIZE
 """Bytes of new chunks from which a pack counts as large: smaller ones are not written past the page cache anyway."""
 
 MAX_PACKS = 64
-"""Packs that one snapshot may draw on. Each keeps its unused chunks alive too, and is one more file to lose; a snapshot
-that has reached the bound is followed by one that stores everything afresh, so that the old packs can go."""
+"""Packs that one snapshot may draw on: each keeps its unused chunks alive too, and is one more file to lose. See ``packs``
+for which of them are given up at the bound."""
 
 MAGIC = b"ckptpack"
 VERSION = 1
@@ -80,6 +80,11 @@ class Manifest:
     lengths: tuple[int, ...]
     chunks: tuple[Chunk, ...]
     patches: tuple[Patch, ...] = ()
+
+    @property
+    def places(self) -> list[Place]:
+        """Where all of it is stored."""
+        return [*(chunk.place for chunk in self.chunks), *(patch.place for patch in self.patches)]
 
 
 def pack_header(key: Key, pack: str, salt: bytes | None) -> bytes:

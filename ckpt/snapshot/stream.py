@@ -45,10 +45,15 @@ class PackStream:
     """The bytes of one pack. ``cpu_s``: processor time of the workers."""
 
     def __init__(
-        self, pack: str, key: Key, known: dict[bytes, Place], entropy: Callable[[int], bytes], *, is_live: bool
+        self, pack: str, key: Key, known: dict[bytes, Place], entropy: Callable[[int], bytes], *, is_live: bool,
+        given_up: frozenset[Place],
     ) -> None:  # fmt: skip
-        """``is_live``: the sources may change at any time, so each chunk is copied before it is digested and stored."""
+        """``is_live``: the sources may change at any time, so each chunk is copied before it is digested and stored.
+
+        ``given_up``: what is not to be drawn on.
+        """
         self._pack, self._key, self._known, self._is_live = pack, key, known, is_live
+        self._given_up = given_up
         self._salt = entropy(SALT_SIZE) if key.encrypts else None
         self._cipher = None if self._salt is None else layout.pack_cipher(key, pack, self._salt)
         self._packs: set[str] = set()
@@ -89,8 +94,16 @@ class PackStream:
         """What is stored of the part ``index`` now."""
         return Image(number, nbytes, tuple(self.chunks[index]), tuple(self.patches[index]), plan.covered)
 
+    @property
+    def places(self) -> list[Place]:
+        """Where all that the snapshot needs is stored."""
+        of_chunks = [chunk.place for part in self.chunks for chunk in part]
+        return of_chunks + [patch.place for part in self.patches for patch in part]
+
     def _usable(self, place: Place | None) -> Place | None:
-        """``place`` unless its pack would be one too many: a chunk that is there is stored again."""
+        """``place`` unless it is given up, or its pack would be one too many: a chunk that is there is stored again."""
+        if place in self._given_up:
+            return None
         if place is not None and place.pack not in self._packs and place.pack != self._pack:
             if len(self._packs) >= layout.MAX_PACKS - 1:  # one of the packs is this one
                 return None

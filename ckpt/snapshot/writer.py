@@ -20,6 +20,7 @@ from ckpt.rawmemory import Address, equal
 from ckpt.snapshot import layout
 from ckpt.snapshot.images import Image, plan
 from ckpt.snapshot.layout import Place
+from ckpt.snapshot.packs import PackUse
 from ckpt.snapshot.reader import read_manifest, read_snapshot
 from ckpt.snapshot.reference import Inline, Packed, SnapshotRef, inline_body
 from ckpt.snapshot.stream import PackStream
@@ -56,7 +57,7 @@ class SnapshotWriter:
         self._next_pack = 0
         self._known: dict[bytes, Place] = {}
         self._images: dict[int, Image] = {}  # by the serial of the buffer
-        self._last_pack_count = 0
+        self._use = PackUse()
         self._cpu_s = 0.0
 
     def write(self, state: StagedState) -> SnapshotRef:
@@ -68,8 +69,6 @@ class SnapshotWriter:
             if state.nbytes + PART_OVERHEAD * len(parts) <= self._inline_limit:
                 return self._write_inline(parts)
             with self._lock:
-                if self._last_pack_count >= layout.MAX_PACKS:
-                    self._known, self._images = {}, {}
                 return self._write_pack(state)
 
     def take_cpu_s(self) -> float:
@@ -89,7 +88,7 @@ class SnapshotWriter:
                 manifest = read_manifest(ref, self._storage, self._names, self._key)
                 with self._lock:
                     self._known.update(manifest.chunks)
-                    self._last_pack_count = max(self._last_pack_count, len(ref.packs))
+                    self._use.note(manifest.places)
 
     def forget(self, packs: Iterable[str]) -> None:
         """No later snapshot draws on these packs. To be called *before* they are deleted.
@@ -114,10 +113,11 @@ class SnapshotWriter:
         pack = self._names.pack(self._epoch, self._next_pack)
         # Never the same name twice: after an error nobody knows for sure what is stored under this one.
         self._next_pack += 1
-        stream = PackStream(pack, self._key, self._known, self._entropy, is_live=state.is_live)
-        images = self._usable_images(state)
+        given_up = self._use.given_up(state.nbytes)
+        stream = PackStream(pack, self._key, self._known, self._entropy, is_live=state.is_live, given_up=given_up)
+        images = self._usable_images(state, given_up)
         plans = [
-            plan(index, part, state.origins.get(index), images.get(index)) for index, part in enumerate(state.parts)
+            plan(index, part, state.origins.get(index), images.get(index), given_up) for index, part in enumerate(state.parts)
         ]
         lengths = tuple(part.nbytes for part in state.parts)
         # Leaving this block, by an error too, waits for the workers: they read memory that the caller will release.
@@ -133,7 +133,7 @@ class SnapshotWriter:
         self._known.update(stream.stored)
         for index, origin in state.origins.items():
             self._images[origin.serial] = stream.image(index, plans[index], origin.number, lengths[index])
-        self._last_pack_count = len(stream.manifest.packs)
+        self._use.note(stream.places, (pack, stream.length))
         return ref
 
     def _compare(self, ref: SnapshotRef, state: StagedState) -> None:
@@ -148,12 +148,12 @@ class SnapshotWriter:
                 if not state.is_live and not equal(wanted, found, part.nbytes):
                     raise StorageError("what was stored is not what was given", where=where, fix="Mend the storage.")
 
-    def _usable_images(self, state: StagedState) -> dict[int, Image]:
+    def _usable_images(self, state: StagedState, given_up: frozenset[Place]) -> dict[int, Image]:
         """What is stored of earlier copies of the parts; nothing where that is in too many packs."""
         found = {
             index: self._images[origin.serial]
             for index, origin in state.origins.items()
             if origin.serial in self._images
         }
-        packs = set[str]().union(*(image.packs for image in found.values()))
-        return found if len(packs) < layout.MAX_PACKS else {}
+        places = set[Place]().union(*(image.places for image in found.values()))
+        return found if len({place.pack for place in places - given_up}) < layout.MAX_PACKS else {}

@@ -128,6 +128,13 @@ class LocalStorage:
         with storage_errors("list", str(self.root / folder)):
             return sorted(key for key in _walk(self.root / folder, folder) if key.startswith(prefix))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The keys that ``list`` gives, in any order, with their lengths in bytes."""
+        folder, found = split_prefix(prefix), dict[str, int]()
+        with storage_errors("list", str(self.root / folder)):
+            _collect(os.path.join(self._prefix, folder), f"{folder}/" if folder else "", found)
+        return {key: size for key, size in found.items() if key.startswith(prefix)} if prefix else found
+
     def delete(self, key: str) -> None:
         """Remove ``key``, and the folders that this leaves empty; durable on return.
 
@@ -275,6 +282,18 @@ def _walk(folder: str | Path, key: str) -> Iterator[str]:
                 folders.append((entry.path, name))
             elif entry.is_file():
                 yield name
+
+
+def _collect(folder: str, above: str, found: dict[str, int]) -> None:
+    """Put the keys of all files below ``folder``, and their lengths, into ``found``; ``above`` is in front of each."""
+    for entry in _entries(folder):
+        if entry.is_dir():
+            _collect(entry.path, f"{above}{entry.name}/", found)
+        elif entry.is_file():
+            try:
+                found[above + entry.name] = entry.stat().st_size
+            except FileNotFoundError:  # deleted just now
+                continue
 
 
 def _raise(error: OSError) -> None:

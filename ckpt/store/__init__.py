@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -39,7 +39,7 @@ from ckpt.store.info import (
     Status,
 )
 from ckpt.store.keys import KeyUse, key_uses
-from ckpt.store.reading import describe, entry, records_after, summarize
+from ckpt.store.reading import describe, entry, records_after, sizes_below, summarize
 from ckpt.store.removing import remove_run, sweep_run
 from ckpt.store.repairing import plan_repair, repair_run
 from ckpt.store.retrying import dead_letters, retry_failed
@@ -146,25 +146,25 @@ class Store:
 
         A run that cannot be read is listed as damaged, one that this reader's keys did not sign with status "other key".
         """
-        runs = (self._summary(names, keys) for names, keys in self._all_keys())
+        runs = (self._summary(names, sizes) for names, sizes in self._all_sizes())
         return sorted(runs, key=lambda run: run.address)
 
-    def _all_keys(self) -> Iterator[tuple[RunNames, builtins.list[str]]]:
-        """Every run with its keys: one listing of the whole store instead of one of each run."""
-        found: dict[tuple[str, str], builtins.list[str]] = {}
-        for key in self._root.storage.list(""):
+    def _all_sizes(self) -> Iterator[tuple[RunNames, dict[str, int]]]:
+        """Every run with its keys and their sizes: one listing of the whole store instead of one of each run."""
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        for key, size in sizes_below(self._root.storage, "").items():
             folder, _, below = key.partition("/")
             run_id, slash, _ = below.partition("/")
             if slash:
-                found.setdefault((folder, run_id), []).append(key)
-        for (folder, run_id), keys in found.items():
+                found.setdefault((folder, run_id), {})[key] = size
+        for (folder, run_id), sizes in found.items():
             job = parse_job(folder)
             if job is not None and is_run_id(run_id):
-                yield RunNames(job, run_id), keys
+                yield RunNames(job, run_id), sizes
 
-    def _summary(self, names: RunNames, keys: Iterable[str]) -> RunSummary:
+    def _summary(self, names: RunNames, sizes: dict[str, int]) -> RunSummary:
         try:
-            return summarize(self._root, names, keys)
+            return summarize(self._root, names, sizes)
         except IntegrityError as error:
             status: Status = "other key" if isinstance(error, UntrustedError) else "damaged"
             return RunSummary(names.address, status, 0, 0, 0, None, error.what)
@@ -192,7 +192,7 @@ class Store:
 
     def _candidate_lines(self, candidates: builtins.list[RunNames]) -> Iterator[str]:
         """What tells runs with similar addresses apart: how they are, and what they were called with."""
-        runs = [self._summary(names, self._root.storage.list(names.prefix)) for names in candidates]
+        runs = [self._summary(names, sizes_below(self._root.storage, names.prefix)) for names in candidates]
         wide = max(len(run.address) for run in runs)
         for run in runs:
             yield f"{run.address:<{wide}}  {run.status:<9}  {run.arguments}".rstrip()

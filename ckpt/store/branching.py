@@ -11,30 +11,40 @@ snapshots and covers all that was recorded until now: the commit point. Nothing 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ckpt import host
 from ckpt.errors import CorruptionError, OptionError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
+from ckpt.history import FORK, INSTEAD_OF, RESET, History, history_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
-from ckpt.recovery import VOID, history_of, is_needed, moved, needed_from, open_checkpoint
+from ckpt.recovery import VOID, is_needed, moved, needed_from, open_checkpoint
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.store.info import Fork
 from ckpt.store.reading import has_its_packs, stored_keys
 from ckpt.store.removing import alone, sweep_run
-from ckpt.store.story import FORK, RESET, story_of
 
 FORK_TRIES = 100
 """Names that a fork without a name of its own tries."""
 
 
-def checkpoint_of(root: StoreRoot, names: RunNames, number: int | None) -> tuple[LogView, Record]:
-    """The log and the record of checkpoint ``number`` (None: the newest). OptionError where it is not kept."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A checkpoint's record, and the log that it is in, which was sorted once."""
+
+    view: LogView
+    history: History
+    record: Record
+
+
+def checkpoint_of(root: StoreRoot, names: RunNames, number: int | None) -> Origin:
+    """Checkpoint ``number`` (None: the newest) in its log. OptionError where it is not kept."""
     view = read_log(root.storage, names, root.key)
     history = history_of(view.records)
     if history.finished is not None and history.finished.sections:
@@ -45,7 +55,7 @@ def checkpoint_of(root: StoreRoot, names: RunNames, number: int | None) -> tuple
     # The newest is taken even if its packs are gone: that is damage, and said to be so.
     found = [one for one in kept if one.head["number"] == number] if number is not None else history.checkpoints
     if found:
-        return view, found[-1]
+        return Origin(view, history, found[-1])
     there = ", ".join(str(one.head["number"]) for one in kept) or "none"
     what = f"checkpoint {number} is not kept" if number is not None else "the run has no checkpoint"
     raise OptionError(f"{what} (kept: {there})", where=names.address, fix="choose one of these; keep more with keep=")
@@ -57,7 +67,8 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
     OptionError (no such checkpoint; a run ``run_id`` is there), CorruptionError (it does not verify, or a live run has just
     let go of it), UntrustedError, StorageError.
     """
-    view, record = checkpoint_of(root, names, number)
+    origin = checkpoint_of(root, names, number)
+    view, record = origin.view, origin.record
     _check_kept(view, record, names)
     number = int(record.head["number"])
     new = RunNames(names.job, run_id) if run_id else _free_name(root, names, number)
@@ -69,17 +80,18 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
         log, _ = LogWriter.take_over(Place(root.storage, new, root.key, host.entropy, clock), fence=fence)
         try:
             sections, stored = _copied(root, names, new, record, log.epoch)
-            facts = _facts(view, new, f"{names.address}@{number}")
+            facts = _facts(view, names, new, number) | Holder.this_process(clock).to_json()
             head = moved(record.head, lsn_of(log.next_slot, 2))
             operations = [
                 (one.kind, one.head, one.sections)
-                for one in history_of(view.records).operations
+                for one in origin.history.operations
                 if is_needed(one, record.head) and one.lsn <= int(record.head["covers"])
             ]
             log.rewrite(_fork_records(head, facts, sections, operations, clock.now()))  # Commit point.
         finally:
             log.close()
-    return Fork(new.address, names.address, number, int(record.head["nbytes"]), stored)
+    is_block, resumable = not record.head.get("code"), bool(facts["command"])
+    return Fork(new.address, names.address, number, int(record.head["nbytes"]), stored, is_block, resumable)
 
 
 def _free_name(root: StoreRoot, names: RunNames, number: int) -> RunNames:
@@ -114,10 +126,14 @@ def _copied(
     return [written[bytes(section)] for section in record.sections], stored
 
 
-def _facts(view: LogView, new: RunNames, origin: str) -> dict[str, Any]:
-    """What the log of a fork says of its beginning. The origin's command would start the origin, so it names none."""
-    starts = story_of(view.records).starts
-    return {**(starts[-1].head if starts else {}), "run_id": new.run_id, "command": [], FORK: origin}
+def _facts(view: LogView, names: RunNames, new: RunNames, number: int) -> dict[str, Any]:
+    """What the log of a fork says of its beginning. The origin's command starts the origin: ``instead_of`` says so."""
+    starts = history_of(view.records).starts
+    known = starts[-1].head if starts else {}
+    instead_of = known.get(INSTEAD_OF) or names.address
+    return {
+        "command": [], "cwd": "", **known, "run_id": new.run_id, INSTEAD_OF: instead_of, FORK: f"{names.address}@{number}"
+    }  # fmt: skip
 
 
 def _fork_records(
@@ -125,7 +141,7 @@ def _fork_records(
 ) -> list[Any]:
     """All that the log of a fork says: written as an attempt writes it that starts afresh and gets so far."""
     ended = {
-        **facts, "status": "preempted", "when": now_s, "error": f"forked from {facts[FORK]}", "attempts": [],
+        **facts, "status": "preempted", "when": now_s, "error": None, "attempts": [],
         "seconds": 0.0, "checkpoints": 0, "stall_s": 0.0, "cost_s": 0.0,
     }  # fmt: skip
     return [
@@ -144,9 +160,10 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
     CorruptionError (the log or the checkpoint does not verify), UntrustedError, StorageError.
     """
     with alone(root, names, clock):
-        view, record = checkpoint_of(root, names, number)
+        origin = checkpoint_of(root, names, number)
+        view, record = origin.view, origin.record
         _check_whole(view, names)
-        if history_of(view.records).finished is not None:
+        if origin.history.finished is not None:
             raise OptionError("the run is finished", where=names.address, fix="fork it: ckpt fork")
         _check_kept(view, record, names)
         open_checkpoint(record, lambda ref: read_snapshot(ref, root.storage, names, root.key))

@@ -20,7 +20,7 @@ Which = tuple[RunNames, "int | None"]
 
 def diff_checkpoints(root: StoreRoot, a: Which, b: Which) -> Diff:
     """Compare two checkpoints of one store. OptionError, CorruptionError, UntrustedError, StorageError."""
-    records = [checkpoint_of(root, names, number)[1] for names, number in (a, b)]
+    records = [checkpoint_of(root, names, number).record for names, number in (a, b)]
     refs = [[SnapshotRef.decode(section) for section in record.sections] for record in records]
     chunks = [_chunks(root, names, of) for (names, _), of in zip((a, b), refs, strict=True)]
     shared = chunks[0] & chunks[1]

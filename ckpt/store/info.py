@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Status = Literal["running", "finished", "failed", "preempted", "crashed", "damaged", "other key", "empty", "ended"]
+Status = Literal["running", "finished", "failed", "preempted", "crashed", "damaged", "other key", "empty", "ended", "forked"]
 """``crashed``: an attempt ended without a word and is not alive. ``damaged``: the log does not verify.
 ``other key``: it cannot be verified, because it was signed with a key that this reader does not have.
-``empty``: no attempt is recorded; what a removal that was interrupted leaves, or a start that was. ``ended``: an early
+``forked``: ``ckpt fork`` has made it, and no attempt at it was begun. ``empty``: no attempt is recorded; what a removal that was interrupted leaves, or a start that was. ``ended``: an early
 attempt of which the log no longer says how it ended."""
 
 
@@ -19,7 +19,8 @@ attempt of which the log no longer says how it ended."""
 class Attempt:
     """One process's try at the run; ``number`` is its epoch. ``ended`` is its last recorded sign of life.
 
-    Of attempts that began before the log was last trimmed only number, host, pid and start are known.
+    Of attempts that began before the log was last trimmed only number, host, pid, start and end are known. ``command`` by itself
+    starts the run ``instead_of``, if that is not empty: a fork is started by its origin's command.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Attempt:
     cwd: str
     python: str
     ckpt: str
+    instead_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class RunInfo:
     outcome: Outcome | None
     damages: tuple[Finding, ...]
     torn: tuple[Finding, ...]
+    forked_from: str = ""
 
     @property
     def newest(self) -> Attempt | None:
@@ -174,13 +177,16 @@ class Repair:
 @dataclass(frozen=True, slots=True)
 class Fork:
     """A run ``address`` that was made of checkpoint ``checkpoint`` of ``origin``. ``nbytes`` is the size of its states,
-    ``stored_nbytes`` what had to be written for them."""
+    ``stored_nbytes`` what had to be written for them. ``is_block``: it is a ``ckpt.open`` block, and no job; ``resumable``:
+    the origin's command is known, so that ``ckpt resume`` can start the fork."""
 
     address: str
     origin: str
     checkpoint: int
     nbytes: int
     stored_nbytes: int
+    is_block: bool
+    resumable: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from ckpt.errors import IntegrityError, MissingKeyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
+from ckpt.history import FORK, INSTEAD_OF, History, history_of
 from ckpt.lease import current_holder
 from ckpt.letters import MOVED
+from ckpt.protocols import SizingStorage, Storage
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef
 from ckpt.storage import is_in_process, local_path
 from ckpt.store.info import Attempt, Checkpoint, Entry, Finding, Outcome, RunInfo, RunSummary, Status
-from ckpt.store.story import Story, story_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,39 +32,49 @@ class Stored:
         return sum(self.sizes.values())
 
 
-def stored_keys(root: StoreRoot, names: RunNames, keys: Iterable[str] | None = None) -> Stored:
-    """What the run occupies; ``keys``: those that it had just now. Keys that vanish meanwhile do not count."""
+def sizes_below(storage: Storage, prefix: str) -> dict[str, int]:
+    """The keys that start with ``prefix``, with their lengths in bytes. Keys that vanish meanwhile do not count."""
+    if isinstance(storage, SizingStorage):
+        return storage.sizes(prefix)
     sizes = {}
-    for key in root.storage.list(names.prefix) if keys is None else keys:
+    for key in storage.list(prefix):
         try:
-            sizes[key] = root.storage.size(key)
+            sizes[key] = storage.size(key)
         except MissingKeyError:
             continue
+    return sizes
+
+
+def stored_keys(root: StoreRoot, names: RunNames, sizes: dict[str, int] | None = None) -> Stored:
+    """What the run occupies; ``sizes``: what it had just now."""
+    if sizes is None:
+        sizes = dict(sorted(sizes_below(root.storage, names.prefix).items()))
     slots = sorted(slot for key in sizes if (slot := names.parse_segment(key)) is not None)
     return Stored(sizes, slots)
 
 
-def summarize(root: StoreRoot, names: RunNames, keys: Iterable[str]) -> RunSummary:
+def summarize(root: StoreRoot, names: RunNames, sizes: dict[str, int]) -> RunSummary:
     """One run's line in a list, from its newest segments: back to the newest checkpoint and FENCE, no further.
 
-    ``keys`` are all keys of the run. Only what was read is verified. UntrustedError, UnknownFormatError, StorageError.
+    ``sizes`` are those of all keys of the run. Only what was read is verified. UntrustedError, UnknownFormatError,
+    StorageError.
     """
-    stored = stored_keys(root, names, keys)
+    stored = stored_keys(root, names, sizes)
     records: list[Record] = []
-    story, damaged, floor = story_of(records), False, 0
+    history, damaged, floor = History(), False, 0
     for slot in reversed(stored.slots):
-        parsed = read_segment(root, names, slot) if slot >= floor else None
+        parsed = read_segment(root, names, slot, newest=True) if slot >= floor else None
         if parsed is None:
             continue
         # What a trim has cut off does not count, even if it died before it deleted anything.
-        floor = max(floor, *(_floor(record) for record in parsed.records), 0)
-        records = [*parsed.records, *records]
+        floor = max(floor, max(map(_floor, parsed.records), default=0))
+        records = [*parsed.records, *records] if records else parsed.records
         damaged = damaged or bool(parsed.damages)
-        story = story_of(records)
-        if story.starts and story.checkpoints:
+        history = history_of(records)
+        if history.starts and history.checkpoints:
             break
-    status = "damaged" if damaged else _run_status(story, _alive_now(root, names, story))
-    return _summary(names, stored, records, story, status)
+    status = "damaged" if damaged else _run_status(history, _alive_now(root, names, history))
+    return _summary(names, stored, records, history, status)
 
 
 def _floor(record: Record) -> int:
@@ -72,18 +83,18 @@ def _floor(record: Record) -> int:
     return floor if isinstance(floor, int) else 0
 
 
-def _alive_now(root: StoreRoot, names: RunNames, story: Story) -> bool | None:
+def _alive_now(root: StoreRoot, names: RunNames, history: History) -> bool | None:
     """As ``is_alive``, without looking where the newest attempt has said that it ended."""
-    return False if story.ended else is_alive(root, names)
+    return False if history.ended else is_alive(root, names)
 
 
-def read_segment(root: StoreRoot, names: RunNames, slot: int) -> ParsedSegment | None:
-    """The verified segment of ``slot``; None if it is not there (any more)."""
+def read_segment(root: StoreRoot, names: RunNames, slot: int, *, newest: bool = False) -> ParsedSegment | None:
+    """The verified segment of ``slot``, ``newest`` as for ``parse_segment``; None if it is not there (any more)."""
     try:
         data = root.storage.get(names.segment(slot))
     except MissingKeyError:
         return None
-    return parse_segment(data, root.key, names, slot)
+    return parse_segment(data, root.key, names, slot, newest=newest)
 
 
 def is_alive(root: StoreRoot, names: RunNames) -> bool | None:
@@ -95,8 +106,8 @@ def is_alive(root: StoreRoot, names: RunNames) -> bool | None:
     return True if kernel_knows else holder.alive()
 
 
-def _summary(names: RunNames, stored: Stored, records: list[Record], story: Story, status: Status) -> RunSummary:
-    starts, checkpoints = story.starts, story.checkpoints
+def _summary(names: RunNames, stored: Stored, records: list[Record], history: History, status: Status) -> RunSummary:
+    starts, checkpoints = history.starts, history.checkpoints
     moments = [moment for record in records if (moment := _moment(record)) is not None]
     return RunSummary(
         address=names.address,
@@ -105,25 +116,27 @@ def _summary(names: RunNames, stored: Stored, records: list[Record], story: Stor
         checkpoints=checkpoints[-1].head["number"] if checkpoints else 0,
         nbytes=stored.nbytes,
         last_activity=max(moments, default=None),
-        position="done" if status == "finished" else _position(_newest_position(story)) if checkpoints else "",
+        position="done" if status == "finished" else _position(_newest_position(history)) if checkpoints else "",
         arguments=str(starts[-1].head.get("arguments", "")) if starts else "",
     )
 
 
-def _run_status(story: Story, alive: bool | None) -> Status:
-    if story.finish is not None:
+def _run_status(history: History, alive: bool | None) -> Status:
+    if history.finished is not None:
         return "finished"
-    if not story.starts or story.starts[-1].epoch < story.reset_by:
+    if not history.starts or history.starts[-1].epoch < history.reset_by:
         return "empty"  # a removal has begun after the last attempt
-    return _attempt_status(story.starts[-1], story, alive=alive)
+    return _attempt_status(history.starts[-1], history, alive=alive)
 
 
-def _attempt_status(start: Record, story: Story, *, alive: bool | None) -> Status:
+def _attempt_status(start: Record, history: History, *, alive: bool | None) -> Status:
     spoken: Status | None = None
-    for record in story.outcomes:
+    for record in history.outcomes:
         if record.epoch == start.epoch:
             spoken = record.head["status"]
-    if spoken == "finished" and story.finish is None and start is story.starts[-1]:
+    if FORK in start.head:
+        return "forked"
+    if spoken == "finished" and history.finished is None and start is history.starts[-1]:
         return "preempted"  # `ckpt retry` has opened the run again
     # What cannot be seen counts as running as long as nobody has taken the run over.
     return spoken or ("crashed" if alive is False else "running")
@@ -134,10 +147,10 @@ def _moment(record: Record) -> float | None:
     return float(moment) if isinstance(moment, int | float) else None
 
 
-def _newest_position(story: Story) -> Mapping[str, Any]:
+def _newest_position(history: History) -> Mapping[str, Any]:
     """The head of the record from which a resume goes on: the newest checkpoint, or a position recorded since."""
-    newest = story.checkpoints[-1]
-    since = (one for one in reversed(story.operations) if one.lsn > newest.lsn and "path" in one.head)
+    newest = history.checkpoints[-1]
+    since = (one for one in reversed(history.operations) if one.lsn > newest.lsn and "path" in one.head)
     return next(since, newest).head
 
 
@@ -149,29 +162,30 @@ def describe(
     root: StoreRoot, names: RunNames, records: list[Record], damages: list[Damage], torn: list[TornTail]
 ) -> RunInfo:
     """All about one run, from its verified records."""
-    story = story_of(records)
-    checkpoints, starts = story.checkpoints, story.starts
+    history = history_of(records)
+    checkpoints, starts = history.checkpoints, history.starts
     behind = checkpoints[-1].lsn if checkpoints else -1
-    last = story.finish or (story.outcomes[-1] if story.outcomes else None)
-    settled = last is not None and (last is story.finish or bool(starts and starts[-1].epoch == last.epoch))
-    alive = _alive_now(root, names, story)
-    status = "damaged" if damages else _run_status(story, alive)
+    last = history.finished or (history.outcomes[-1] if history.outcomes else None)
+    settled = last is not None and (last is history.finished or bool(starts and starts[-1].epoch == last.epoch))
+    alive = _alive_now(root, names, history)
+    status = "damaged" if damages else _run_status(history, alive)
     stored = stored_keys(root, names)
-    summary = _summary(names, stored, records, story, status)
+    summary = _summary(names, stored, records, history, status)
     return RunInfo(
         summary=summary,
         arguments=summary.arguments,
         alive=alive,
         attempts=(
             *_early_attempts(records, starts),
-            *(_attempt(start, records, story, alive=alive if start is starts[-1] else False) for start in starts),
+            *(_attempt(start, records, history, alive=alive if start is starts[-1] else False) for start in starts),
         ),
         checkpoints=tuple(_checkpoint(record, stored.sizes) for record in checkpoints),
-        operations=sum(_count(record) for record in story.operations if record.lsn > behind),
+        operations=sum(_count(record) for record in history.operations if record.lsn > behind),
         log_position=lsn_text(records[-1].lsn) if records else "",
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),
         torn=tuple(torn_findings(names, torn)),
+        forked_from=next((str(start.head[FORK]) for start in starts if FORK in start.head), ""),
     )
 
 
@@ -203,16 +217,18 @@ def _early_attempts(records: list[Record], starts: list[Record]) -> list[Attempt
         for one in record.head.get("attempts", ()):
             number = one["attempt"]
             if number not in known:
-                found[number] = Attempt(number, "ended", one["host"], one["pid"], one["started"], None, (), "", "", "")
+                how, lived_s = one.get("how", "ended"), one.get("lived_s")
+                ended = None if lived_s is None else one["started"] + lived_s
+                found[number] = Attempt(number, how, one["host"], one["pid"], one["started"], ended, (), "", "", "")
     return [found[number] for number in sorted(found)]
 
 
-def _attempt(start: Record, records: list[Record], story: Story, *, alive: bool | None) -> Attempt:
+def _attempt(start: Record, records: list[Record], history: History, *, alive: bool | None) -> Attempt:
     head = start.head
     moments = [m for record in records if record.epoch == start.epoch and (m := _moment(record)) is not None]
     return Attempt(
         number=start.epoch,
-        status=_attempt_status(start, story, alive=alive),
+        status=_attempt_status(start, history, alive=alive),
         host=head["host"],
         pid=head["pid"],
         started=head["started"],
@@ -221,6 +237,7 @@ def _attempt(start: Record, records: list[Record], story: Story, *, alive: bool 
         cwd=head["cwd"],
         python=head["python"],
         ckpt=head["ckpt"],
+        instead_of=str(head.get(INSTEAD_OF, "")),
     )
 
 
@@ -256,12 +273,12 @@ def _checkpoint(record: Record, sizes: Mapping[str, int]) -> Checkpoint:
 def _outcome(record: Record) -> Outcome:
     head = record.head
     return Outcome(
-        status=head["status"],
+        status="forked" if FORK in head else head["status"],
         when=head["when"],
         seconds=head["seconds"],
         stall_s=head["stall_s"],
         cost_s=head["cost_s"],
-        error=head.get("error"),
+        error=None if FORK in head else head.get("error"),
         result_type=head.get("result_type"),
         result_bytes=head.get("result_bytes"),
     )

@@ -17,6 +17,7 @@ from ckpt import host
 from ckpt.errors import RunBusyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, lsn_of
+from ckpt.history import FORK, REMOVAL, history_of
 from ckpt.holder import Holder
 from ckpt.lease import acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
@@ -24,7 +25,6 @@ from ckpt.protocols import Clock
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef
 from ckpt.store.reading import Stored, stored_keys
-from ckpt.store.story import FORK, REMOVAL, story_of
 from ckpt.store.verifying import references
 
 
@@ -97,7 +97,7 @@ def _half_removed(view: LogView, stored: Stored) -> bool:
 
 def _sweep_orphans(root: StoreRoot, names: RunNames, view: LogView, stored: Stored) -> list[tuple[str, int]]:
     wanted: set[str] = set()
-    must = story_of(view.records).needed()
+    must = history_of(view.records).needed()
     # Of a finished run only the result is wanted; of others whatever a record names, to be on the safe side.
     for record in must if must and must[0].kind is Kind.STATUS else view.records:
         for section in references(record):

@@ -20,6 +20,7 @@ from ckpt._version import __version__
 from ckpt.errors import LossError, StorageError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, lsn_of
+from ckpt.history import REPAIR, history_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
@@ -30,7 +31,6 @@ from ckpt.store.info import Finding, Repair
 from ckpt.store.reading import stored_keys
 from ckpt.store.removing import alone
 from ckpt.store.salvage import Salvage, packs_of, salvage
-from ckpt.store.story import REPAIR, story_of
 from ckpt.store.verifying import verify_run
 
 REPORT = "report.json"
@@ -104,7 +104,7 @@ def _records(
 
 def _start(names: RunNames, clock: Clock, view: LogView) -> dict[str, Any]:
     """How the run was started last: with this it can be started again."""
-    starts = story_of(view.records).starts
+    starts = history_of(view.records).starts
     if starts:
         return {**starts[-1].head, "status": "running"}
     unknown = {"command": [], "cwd": "", "python": "", "arguments": "", "code": {}, "ckpt": __version__}

@@ -12,6 +12,7 @@ from ckpt import host
 from ckpt.errors import CorruptionError, OptionError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record
+from ckpt.history import RETRY, History, history_of
 from ckpt.holder import Holder
 from ckpt.letters import Letters
 from ckpt.log import LogView, LogWriter, Place, read_log
@@ -19,7 +20,6 @@ from ckpt.protocols import Clock
 from ckpt.root import StoreRoot
 from ckpt.store.info import DeadLetter, Retried
 from ckpt.store.removing import alone
-from ckpt.store.story import RETRY, Story, story_of
 
 
 def dead_letters(root: StoreRoot, names: RunNames) -> list[DeadLetter]:
@@ -49,23 +49,23 @@ def retry_failed(root: StoreRoot, names: RunNames, clock: Clock) -> Retried:
     """
     with alone(root, names, clock):
         view = read_log(root.storage, names, root.key)
-        story = story_of(view.records)
+        history = history_of(view.records)
         marks = _marks(view)
         if not marks:
             return Retried(names.address, 0, False)
-        _check(view, story, names)
+        _check(view, history, names)
         fence = {**Holder.this_process(clock).to_json(), RETRY: True}
         log, _ = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence, known=view)
         try:
             for head in marks:
                 log.append(Kind.OPERATION, {**head, "when": clock.now()}, durable=False)
-            if story.finish is not None:
+            if history.finished is not None:
                 # Commit point of a reopening: the marks are in front of it, so it is never without them.
                 log.append(Kind.STATUS, {"status": "reopened", "when": clock.now()}, durable=False)
             log.flush()
         finally:
             log.close()
-        return Retried(names.address, sum(len(head["retry"]) for head in marks), story.finish is not None)
+        return Retried(names.address, sum(len(head["retry"]) for head in marks), history.finished is not None)
 
 
 def _marks(view: LogView) -> list[dict[str, Any]]:
@@ -77,12 +77,12 @@ def _marks(view: LogView) -> list[dict[str, Any]]:
     return [*found.values()]
 
 
-def _check(view: LogView, story: Story, names: RunNames) -> None:
+def _check(view: LogView, history: History, names: RunNames) -> None:
     if view.damages:
         damage = view.damages[0]
         raise CorruptionError(damage.reason, path=damage.path, offset=damage.offset, fix="see `ckpt verify` and `ckpt repair`")
-    usable = [one for one in story.checkpoints if one.head.get("reason") != "final"]
-    if story.finish is not None and not usable and view.floor > FIRST_SLOT:
+    usable = [one for one in history.checkpoints if one.head.get("reason") != "final"]
+    if history.finished is not None and not usable and view.floor > FIRST_SLOT:
         raise OptionError(
             "the run is finished, and no checkpoint from before its end is kept to go on from",
             where=names.address,

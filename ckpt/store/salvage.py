@@ -16,12 +16,11 @@ from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, kind_at
+from ckpt.history import History, history_of
 from ckpt.log import LogView
 from ckpt.recovery import (
     LOGGED,
-    History,
     ReadSnapshot,
-    history_of,
     is_needed,
     needed_from,
     open_checkpoint,

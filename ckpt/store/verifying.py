@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError, UnknownFormatError, UntrustedError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
+from ckpt.history import history_of
 from ckpt.log import LogView, read_log
-from ckpt.recovery import find_resume_point, history_of, needed_from, result_record
+from ckpt.recovery import find_resume_point, needed_from, result_record
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store.info import Finding
 from ckpt.store.reading import damage_findings, stored_keys, torn_findings
-from ckpt.store.story import story_of
 
 
 def verify_run(root: StoreRoot, names: RunNames, expect_at_least: str | None = None) -> list[Finding]:
@@ -23,7 +23,7 @@ def verify_run(root: StoreRoot, names: RunNames, expect_at_least: str | None = N
     problems = damage_findings(names, view.damages)
     wanted: set[str] = set()
     seen: set[bytes] = set()
-    must = {record.lsn for record in story_of(view.records).needed()}
+    must = {record.lsn for record in history_of(view.records).needed()}
     for record in view.records:
         for ref, problem in _references(names, record):
             if problem is not None:

@@ -1,4 +1,4 @@
-"""Async jobs and kills: steps side by side are recorded at most once each, signals save at the next safe point."""
+"""Async jobs and kills: steps and items side by side are recorded at most once each, signals save at the next safe point."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 from crash.harness import ForkHost, Form, Kill, Outcome, finish
+from crash.map_checks import check, ticks_of
 from programs.jobs_async import AT_ONCE
 
 STEPS, SIGNALLED = "async_steps_with_effects", "async_signalled"
+MAPS = [
+    "amap_in_a_plain_job", "amap_as_completed_in_a_plain_job", "amap_in_an_async_job", "amap_as_completed_in_an_async_job",
+    "amap_with_other_executors", "amaps_side_by_side",
+]  # fmt: skip
 
 
 def check_effects(folder: Path, outcome: Outcome) -> None:
@@ -69,3 +74,38 @@ def test_signal_saves_an_async_job_at_the_next_safe_point_and_nothing_runs_twice
     assert resumed.result == whole.result
     lines = Counter((scratch / "run" / "effects.txt").read_text().splitlines())
     assert set(lines.values()) == {1}, "an iteration was executed twice"
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_kill_anywhere_repeats_no_item_of_a_map_that_was_handed_out(
+    name: str, fork_host: ForkHost, scratch: Path
+) -> None:
+    ticks = ticks_of(fork_host, name, scratch / "whole")
+    for tick in range(1, ticks + 1, max(2, ticks // 8)):
+        folder = scratch / str(tick)
+        check(folder, finish(Form(fork_host, name, folder), [Kill(tick=tick)], CKPT_EVERY="2it"))
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_many_kills_in_a_row_repeat_no_item_of_a_map(name: str, fork_host: ForkHost, scratch: Path) -> None:
+    outcome = finish(Form(fork_host, name, scratch), [Kill(tick=4 + n % 3) for n in range(10)], CKPT_EVERY="2it")
+    assert outcome.kills >= 2, outcome.story()
+    check(scratch, outcome)
+
+
+@pytest.mark.parametrize("name", ["amap_signalled_in_a_plain_job", "amap_signalled_in_an_async_job"])
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+def test_signal_lets_coroutines_of_a_map_be_finished_and_recorded(
+    signal: str, name: str, fork_host: ForkHost, scratch: Path
+) -> None:
+    form = Form(fork_host, name, scratch)
+    stopped = form.run(SIGNAL=f"{signal}@5")
+    assert stopped.status == 75, stopped.err
+    assert "Traceback" not in stopped.err
+    effects = scratch / "effects.txt"
+    begun = Counter(line.split()[0] for line in effects.read_text().splitlines())
+    assert begun["start"] == begun["end"] < 30, "what had begun was finished, and not all had begun"
+    resumed = form.run()
+    assert resumed.status == 0, resumed.err
+    assert resumed.result == sum(range(30))
+    assert set(Counter(effects.read_text().splitlines()).values()) == {1}, "an item was executed twice"

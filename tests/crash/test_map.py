@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from crash.harness import ForkHost, Form, Kill, Outcome, finish
+from crash.harness import ForkHost, Form, Kill, finish
+from crash.map_checks import check, lines, ticks_of
 from programs.jobs_map import WORKERS
 
 FORMS = [
     "map_ordered", "map_as_completed", "map_processes", "map_in_a_loop", "map_as_completed_in_a_loop", "maps_nested",
     "map_in_a_block",
 ]  # fmt: skip
-
-
-def lines(folder: Path) -> list[list[str]]:
-    return [line.split() for line in (folder / "effects.txt").read_text().splitlines()]
-
-
-def check(folder: Path, outcome: Outcome) -> None:
-    executed: Counter[str] = Counter()
-    keys: dict[str, set[str]] = defaultdict(set)
-    acknowledged: dict[str, str] = {}
-    for kind, name, token, *rest in lines(folder):
-        if kind == "do":
-            assert name not in acknowledged, f"{name} was handed out and executed again\n{outcome.story()}"
-            executed[name] += 1
-            keys[name].add(rest[0])
-        else:
-            assert acknowledged.setdefault(name, token) == token, f"{name} came back different\n{outcome.story()}"
-    assert outcome.last.status == 0, outcome.story()
-    again = sum(executed.values()) - len(executed)
-    assert again <= 2 * WORKERS * outcome.kills, f"{again} items were executed again\n{outcome.story()}"
-    assert all(len(found) == 1 for found in keys.values()), "the idempotency key of an item changed"
-    assert len({next(iter(found)) for found in keys.values()}) == len(keys), "two items share an idempotency key"
-    assert isinstance(outcome.last.result, list)
-    names = [name for name, _ in outcome.last.result]
-    assert len(set(names)) == len(names), f"an item was handed out twice: {names}"
-    assert {name: token for name, token in outcome.last.result} == acknowledged
-    assert len(acknowledged) == len(executed)
-
-
-def ticks_of(host: ForkHost, name: str, folder: Path) -> int:
-    whole = Form(host, name, folder).run()
-    assert whole.status == 0, whole.err
-    return whole.ticks
 
 
 @pytest.mark.parametrize("every", ["2it", "1%"])

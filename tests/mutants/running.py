@@ -13,7 +13,7 @@ from mutants.table import Mutant
 
 PACKAGE = Path(ckpt.__file__).parent
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 120
+LIMIT_S = 250
 
 
 def make(mutant: Mutant, folder: Path) -> None:

@@ -276,7 +276,7 @@ MUTANTS = (
         "tests/unit/test_async_refused.py", "test_task_that_is_at_work_at_a_safe_point_is_refused_after_one_iteration",
     ),
     Mutant(
-        "a cancellation does not wait for the record that is being written", "5", "session/coroutines.py",
+        "a cancellation does not wait for the record that is being written", "5", "asynchrony.py",
         "            cancelled = error\n", "            raise\n",
         "tests/unit/test_async.py", "test_cancellation_while_the_record_is_written_comes_when_it_is_durable",
     ),
@@ -334,6 +334,40 @@ MUTANTS = (
         "a map's results are handed out before they are recorded", "3", "mapping/engine.py",
         "self._settle(batch)  # Commit point of these items", "threading.Timer(0.3, self._settle, (batch,)).start()  # late",
         "tests/unit/test_map_log.py", "test_a_result_is_in_the_log_before_it_is_handed_out",
+    ),
+    Mutant(
+        "what a map has finished and not recorded is not in hand", "8", "mapping/engine.py",
+        "        return len(self._flow.flights) + unrecorded / self.chunk\n", "        return len(self._flow.flights)\n",
+        "tests/unit/test_map_engine.py", "test_what_is_finished_and_not_recorded_yet_counts_as_in_hand",
+    ),
+    Mutant(
+        "what has landed and is not handed over is not in hand", "8", "mapping/engine.py",
+        "        unrecorded = len(self._flow.finished) + self._finished - self._recorded\n",
+        "        unrecorded = self._finished - self._recorded\n",
+        "tests/unit/test_map_engine.py", "test_what_is_finished_and_not_recorded_yet_counts_as_in_hand",
+    ),
+    Mutant(
+        "a budget has no bound on the work at risk", "8", "triggers.py",
+        "min(self._budget_s(), self._bound_s())) - now_s", "self._budget_s()) - now_s",
+        "tests/unit/test_triggers.py", "test_work_at_risk_is_bounded_whatever_checkpoints_cost_and_storages_take",
+    ),
+    Mutant(
+        "one cost that was measured wrong moves the bound", "8", "triggers.py",
+        "        return known[(len(known) - 1) // 2] if known else 0.0\n", "        return max(known, default=0.0)\n",
+        "tests/unit/test_triggers.py",
+        "test_clock_that_jumps_by_a_day_during_a_checkpoint_puts_no_more_than_the_bound_at_risk",
+    ),
+    Mutant(
+        "a checkpoint that was moved looks for logged operations where they were", "3", "recovery.py",
+        '        found[LOGGED] = {**head[LOGGED], "after": lsn}\n', "        pass\n",
+        "tests/unit/test_store_repair.py",
+        "test_a_repair_takes_along_what_maps_and_logged_objects_need_from_before_the_checkpoint",
+    ),
+    Mutant(
+        "a checkpoint that was moved looks for results of maps where they were", "3", "recovery.py",
+        '        found["maps_since"] = lsn\n', "        pass\n",
+        "tests/unit/test_store_repair.py",
+        "test_a_repair_takes_along_what_maps_and_logged_objects_need_from_before_the_checkpoint",
     ),
     Mutant(
         "what a map needs of the log is not kept", "5", "session/saving.py",

@@ -1,4 +1,4 @@
-"""A map on Dask or Ray, for tests that kill workers and schedulers. Usage: map_engines.py EXECUTOR ITEMS.
+"""A map on Dask, Ray or loky, for tests that kill workers and schedulers. Usage: map_engines.py EXECUTOR ITEMS.
 
 Items leave their pids in ``items.txt`` as in ``map_script``. Says READY at the third result.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import ckpt
 
@@ -24,10 +25,18 @@ def work(n: int) -> int:
     return n * n
 
 
+def chosen() -> Any:
+    if sys.argv[1] == "loky":
+        import loky
+
+        return lambda: loky.ProcessPoolExecutor(2)
+    return sys.argv[1]
+
+
 @ckpt.job(key="engines")
 def job(count: int) -> int:
     total = seen = 0
-    for result in ckpt.loop(ckpt.map(work, range(count), executor=sys.argv[1], max_workers=2, ordered=False)):
+    for result in ckpt.loop(ckpt.map(work, range(count), executor=chosen(), max_workers=2, ordered=False)):
         total += result
         if (seen := seen + 1) == 3:
             print("READY", flush=True)

@@ -20,8 +20,9 @@ from crash.harness import ForkHost, Form, Kill
 
 from ckpt.errors import CkptError
 from ckpt.format.names import RunNames
+from ckpt.history import History, history_of
 from ckpt.log import LogView, read_log
-from ckpt.recovery import History, find_resume_point, history_of, result_record, results_since_start
+from ckpt.recovery import find_resume_point, result_record, results_since_start
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store import Store

@@ -34,8 +34,9 @@ from unit.log_doubles import KEY, NAMES, Fault, SimDisk, SimObjects, take_over
 from ckpt.errors import IntegrityError
 from ckpt.format.names import FIRST_SLOT
 from ckpt.format.records import Kind, lsn_of, lsn_slot
+from ckpt.history import History, history_of
 from ckpt.log import Damage, LogView, read_log
-from ckpt.recovery import History, ResumePoint, find_resume_point, history_of, results_since_start
+from ckpt.recovery import ResumePoint, find_resume_point, results_since_start
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 

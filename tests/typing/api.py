@@ -76,6 +76,10 @@ async def async_jobs_keep_their_signature() -> None:
     await get(1)  # type: ignore[arg-type]
     async for _ in ckpt.loop([1]):  # type: ignore[attr-defined]
         pass
+    async for page in ckpt.map(get, ["url"], ordered=False):
+        assert_type(page, bytes)
+    async for length in ckpt.loop(ckpt.map(len, ["a"])):
+        assert_type(length, int)
 
 
 def jobs_keep_their_signature() -> None:
@@ -113,6 +117,8 @@ def maps_yield_the_results_type() -> None:
             assert_type(found.error, BaseException)
         else:
             assert_type(found, int)
+    for page in ckpt.map(get, ["url"], timeout=1.0):
+        assert_type(page, bytes)
     ckpt.map(len, [1])  # type: ignore[arg-type]
     ckpt.map(len, ["a"], on_error="ignore")  # type: ignore[call-overload]
 

@@ -32,3 +32,8 @@ async def noted(x: Any) -> Any:
     DONE.append(x)
     await asyncio.sleep(0)
     return x
+
+
+async def square(x: int) -> int:
+    await asyncio.sleep(0)
+    return x * x

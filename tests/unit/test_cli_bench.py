@@ -59,6 +59,8 @@ def test_a_job_is_measured_killed_and_resumed_and_its_own_store_stays_untouched(
     assert found["stored_nbytes"]["high"] > 0
     assert found["state_nbytes"]["median"] > 0
     assert 0 < found["counted"] < 1
+    assert 0 < found["start_s"]["low"] < min(found["with_s"]), "once a process"
+    assert found["overhead"]["median"] < found["whole"]["median"], "the start is no overhead of checkpoints"
     resumed = found["resumed"]
     assert 0 <= resumed["lost_s"] <= resumed["killed_s"]
     assert 0 < resumed["resume_s"] <= resumed["whole_s"]

@@ -57,6 +57,75 @@ def test_resume_follows_the_newest_attempt(store: Path, tmp_path: Path) -> None:
     assert ckpt("resume", "--store", store, "sim").stdout == "newest\n"
 
 
+FORKED = """
+import os, sys, ckpt
+
+@ckpt.job(name="walk", every="1it", keep=9, key="origin")
+def walk(n):
+    total = 0
+    for i in ckpt.loop(range(n)):
+        total += i
+        ckpt.current_run().checkpoint()
+        if i == 3 and os.path.exists("die"):
+            os._exit(1)
+    return total
+
+def block():
+    with ckpt.open("block", every="1it", keep=9) as run:
+        s = run.state(total=0)
+        for i in run.loop(range(6)):
+            s.total += i
+            run.checkpoint()
+            if i == 3 and os.path.exists("die"):
+                os._exit(1)
+        return s.total
+
+print(walk(6) if sys.argv[1] == "job" else block())
+"""
+
+
+@pytest.mark.parametrize(("kind", "address"), [("job", "walk/origin"), ("block", "block/default")])
+def test_resume_starts_a_fork_by_the_command_of_its_origin(kind: str, address: str, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "forked.py").write_text(FORKED)
+    (tmp_path / "die").touch()
+    command = [sys.executable, "forked.py", kind]
+    environ = {**os.environ, "CKPT_STORE": str(store), "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    assert subprocess.run(command, check=False, cwd=tmp_path, env=environ).returncode == 1
+    (tmp_path / "die").unlink()
+    made = ckpt("fork", "--store", store, address, "--as", "mine")
+    assert made.returncode == 0, made.stderr
+    fork = f"{address.partition('/')[0]}/mine"
+    assert f"ckpt resume {fork}" in made.stderr
+    assert ("f.options" in made.stderr) == (kind == "job")
+    shown = ckpt("show", "--store", store, fork)
+    assert "forked" in shown.stdout
+    assert "preempted" not in shown.stdout
+    assert f"forked from {address}@" in " ".join(shown.stdout.split())
+    assert "error" not in shown.stdout
+    before = ckpt("log", "--store", store, address).stdout
+    resumed = ckpt("resume", "--store", store, fork)
+    assert resumed.stdout == "15\n", resumed.stderr
+    assert "finished" in ckpt("show", "--store", store, fork).stdout
+    assert ckpt("log", "--store", store, address).stdout == before, "the origin is as it was"
+
+
+def test_resume_of_a_fork_that_died_again_starts_the_fork_and_not_its_origin(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "forked.py").write_text(FORKED)
+    (tmp_path / "die").touch()
+    environ = {**os.environ, "CKPT_STORE": str(store), "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    command = [sys.executable, "forked.py", "job"]
+    assert subprocess.run(command, check=False, cwd=tmp_path, env=environ).returncode == 1
+    assert ckpt("fork", "--store", store, "walk/origin", "--at", "3", "--as", "mine").returncode == 0
+    assert ckpt("resume", "--store", store, "walk/mine").returncode == 1
+    assert ckpt("fork", "--store", store, "walk/mine", "--as", "second").returncode == 0
+    (tmp_path / "die").unlink()
+    for name in ("mine", "second"):
+        resumed = ckpt("resume", "--store", store, f"walk/{name}")
+        assert resumed.stdout == "15\n", resumed.stderr
+        assert f"walk/{name}" in resumed.stderr
+    assert "crashed" in ckpt("show", "--store", store, "walk/origin").stdout
+
+
 def test_resume_of_a_finished_run_starts_nothing(store: Path) -> None:
     make_run(store)
     result = ckpt("resume", "--store", store, "sim")

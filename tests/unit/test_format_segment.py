@@ -207,3 +207,25 @@ def test_signed_nonsense_is_damage(lsn, kind, epoch):
     parsed = parse_segment(data + b"".join(pieces), KEY, NAMES, 4)
     assert heads(parsed) == [0]
     assert len(parsed.damages) == 1
+
+
+KINDS = st.lists(st.sampled_from([Kind.FENCE, Kind.OPERATION, Kind.CHECKPOINT, Kind.STATUS, Kind.SEAL]), min_size=1, max_size=12)
+
+
+@given(KINDS, st.booleans(), st.integers(0))
+def test_newest_records_are_all_but_what_the_last_checkpoint_makes_old(kinds, reopened, flip):
+    header, seed = encode_header(KEY, NAMES, 4, 2, bytes(16))
+    status = "reopened" if reopened else "running"
+    payloads = [(lsn_of(4, n), int(kind), encode_payload({"status": status, "n": n})) for n, kind in enumerate(kinds)]
+    data = bytearray(b"".join([header, *encode_frames(KEY, seed, 2, payloads)[0]]))
+    for _ in range(2):
+        whole, newest = (parse_segment(data, KEY, NAMES, 4, newest=choice) for choice in (False, True))
+        assert (newest.count, newest.good_length, newest.torn, newest.damages) == (
+            whole.count, whole.good_length, whole.torn, whole.damages,
+        ), "all of it is verified"  # fmt: skip
+        last = max((n for n, one in enumerate(whole.records) if one.kind is Kind.CHECKPOINT), default=0)
+        old = {one.lsn for one in whole.records[:last] if one.kind in (Kind.CHECKPOINT, Kind.OPERATION)}
+        if reopened and Kind.STATUS in [one.kind for one in whole.records]:
+            old = set()
+        assert newest.records == [one for one in whole.records if one.lsn not in old]
+        data[HEADER_SIZE + flip % (len(data) - HEADER_SIZE)] ^= 1

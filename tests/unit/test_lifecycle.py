@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import time
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 import ckpt
-from ckpt.errors import CodeChangedError, OptionError
+from ckpt.errors import CodeChangedError, OptionError, ReplayDivergedError
+from ckpt.jobs.opening import _fixes_of_a_block
 from ckpt.log import LogWriter
 from ckpt.session.pulse import Pulse
 from ckpt.session.signals import StopSignals
@@ -259,3 +261,17 @@ def test_pulse_file_that_was_deleted_is_made_again_and_does_not_end_the_supervis
     assert pulse.silence_s() == 0.0, "a file that was made again is no silence"
     Pulse(str(pulse.path)).beat(3, [[0, 7]])
     assert pulse.shown() == (3, [[0, 7]])
+
+
+def test_no_fix_of_a_block_names_what_only_jobs_have() -> None:
+    fixes = []
+    for path in Path(ckpt.__file__).parent.rglob("*.py"):
+        texts = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+        fixes += [one for one in texts if isinstance(one, str) and "fresh=True" in one and "\n" not in one]
+    assert len(fixes) > 8
+    for fix in fixes:
+        with pytest.raises(ReplayDivergedError) as raised, _fixes_of_a_block("block/default"):
+            raise ReplayDivergedError("", fix=fix)
+        assert "fresh=True" not in raised.value.fix
+        assert "f.options" not in raised.value.fix
+        assert "ckpt rm block/default" in raised.value.fix

@@ -299,11 +299,11 @@ def test_an_unknown_executor_is_refused(executor: Any) -> None:
 
 
 def test_what_has_no_result_is_refused() -> None:
-    async def coroutine(x: int) -> int:
-        return x
+    def generator(x: int) -> Iterator[int]:
+        yield x
 
-    with pytest.raises(UnsupportedCodeError, match="coroutine"):
-        ckpt.map(coroutine, [1])
+    with pytest.raises(UnsupportedCodeError, match="generator"):
+        ckpt.map(generator, [1])
     with pytest.raises(OptionError, match="int"):
         ckpt.map(3, [1])  # type: ignore[call-overload]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,9 @@ def test_a_result_is_in_the_log_before_it_is_handed_out(ordered: bool, tmp_path:
 def map_in_a_loop(n: int) -> int:
     total = 0
     for value in ckpt.loop(ckpt.map(big, range(n), max_workers=2)):
-        time.sleep(0.002)  # a checkpoint is to be done before the next is due
+        run = ckpt.current_run()
+        assert run is not None
+        run._saving.wait_idle()  # each checkpoint is done before the next is due
         total += value[0]
     return total
 
@@ -118,3 +119,22 @@ def test_a_marked_loop_lets_go_of_the_results_behind_it(tmp_path: Path) -> None:
         events.remove_hook(look)
     assert len(seen) > 5
     assert max(seen) < 3_000_000, f"{max(seen)} bytes of 6,000,000"
+
+
+@ckpt.job(key="bare")
+def bare(_: int) -> int:
+    total = sum(ckpt.map(count, range(57), max_workers=2))
+    if UNTIL[0] == 1:
+        raise Died
+    return total
+
+
+def test_a_resume_tells_how_many_items_of_a_bare_map_are_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job: Any = bare.options(store=tmp_path)
+    with pytest.raises(Died):
+        call(job, 1)
+    capsys.readouterr()
+    call(job, -1)
+    assert "resumed at start, with 57 items recorded (checkpoint 1" in capsys.readouterr().err

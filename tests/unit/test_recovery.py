@@ -9,8 +9,9 @@ from unit.log_doubles import KEY, NAMES, SimDisk, op, take_over
 
 from ckpt.errors import CorruptionError
 from ckpt.format.records import Kind
+from ckpt.history import history_of
 from ckpt.log import LogView, LogWriter, read_log
-from ckpt.recovery import find_resume_point, history_of, result_record
+from ckpt.recovery import find_resume_point, result_record
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 

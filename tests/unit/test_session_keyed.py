@@ -151,3 +151,13 @@ def test_item_in_progress_that_is_gone_is_left_out(dies_at: int, scratch: Path) 
     INPUT[:] = "cXa"
     result = attempt(nested, (), scratch / "store")
     assert [name for name in result if name[0] != "b"] == [f"{n}{i}" for n in "acX" for i in range(3)]
+
+
+def test_an_item_is_finished_while_something_still_refers_to_the_state_before() -> None:
+    loop = keyed([1, 2])
+    digests = [digest for digest, _ in loop.remaining(None)]
+    loop.finish(digests[0])
+    held = memoryview(loop.saved().memory)
+    loop.finish(digests[1])
+    assert bytes(held) == digests[0], "what was saved stays what it was"
+    assert bytes(loop.saved().memory) == digests[0] + digests[1]

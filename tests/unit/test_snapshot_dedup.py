@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from unittest import mock
 
@@ -153,10 +154,10 @@ def test_a_released_state_is_refused():
         SnapshotWriter(fresh_storage(), NAMES, KEY, 1).write(state)
 
 
-def test_a_snapshot_at_the_bound_of_packs_is_followed_by_one_that_needs_no_old_pack():
+def test_a_snapshot_at_the_bound_of_packs_is_followed_by_one_that_draws_on_the_fuller_half():
     storage = fresh_storage()
     snapshots = SnapshotWriter(storage, NAMES, KEY, 1)
-    counts = []
+    counts, first = [], []
     with mock.patch.object(layout, "CHUNK_SIZE", 1000), mock.patch.object(layout, "MAX_PACKS", 5):
         blocks = [noise(seed, 1000) for seed in range(40)]
         for step in range(12):
@@ -164,7 +165,33 @@ def test_a_snapshot_at_the_bound_of_packs_is_followed_by_one_that_needs_no_old_p
             ref = snapshots.write(stage(b"s", b"".join(blocks)))
             assert read(ref, storage) == [b"s", b"".join(blocks)]
             counts.append(len(ref.packs))
-    assert counts == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2]
+            first.append(NAMES.pack(1, 0) in ref.packs)
+    assert counts == [1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5, 3]
+    assert all(first)  # it holds most of the state
+
+
+def test_small_changes_of_a_large_state_never_cost_all_of_it_again():
+    snapshots = SnapshotWriter(fresh_storage(), NAMES, KEY, 1)
+    rng, written = random.Random(3), []
+    with mock.patch.object(layout, "CHUNK_SIZE", 1000), mock.patch.object(layout, "MAX_PACKS", 16):
+        blocks = [noise(seed, 1000) for seed in range(1000)]
+        for step in range(120):
+            blocks[rng.randrange(len(blocks))] = noise(5000 + step, 1000)
+            written.append(snapshots.write(stage(b"s", b"".join(blocks))).stored_nbytes - 49 * len(blocks))
+    assert sum(written[1:]) < 10 * 1000 * len(written)  # it was 59 times
+    assert max(written[1:]) < 120_000
+
+
+def test_packs_that_are_mostly_dead_are_not_kept_for_what_is_alive_in_them():
+    storage = fresh_storage()
+    snapshots = SnapshotWriter(storage, NAMES, KEY, 1)
+    with mock.patch.object(layout, "CHUNK_SIZE", 1000):
+        blocks = [noise(seed, 1000) for seed in range(60)]
+        for step in range(30):  # in each step one more block has changed for the last time
+            blocks[step:] = [noise(1000 * step + number, 1000) for number in range(step, 60)]
+            ref = snapshots.write(stage(b"s", b"".join(blocks)))
+        assert read(ref, storage) == [b"s", b"".join(blocks)]
+    assert sum(storage.size(pack) for pack in ref.packs) < 4 * ref.nbytes  # it was 22 times
 
 
 class Snapshots(RuleBasedStateMachine):

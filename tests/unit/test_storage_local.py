@@ -318,6 +318,14 @@ def test_failed_sync_breaks_the_file_for_good(storage: LocalStorage, monkeypatch
     file.close()
 
 
+@pytest.mark.parametrize("prefix", ["", "a/", "a/b", "a/b/", "none/"])
+def test_sizes_are_those_of_the_keys_that_are_listed(storage: LocalStorage, prefix: str) -> None:
+    for key in ("top", "a/b/one", "a/b/two", "a/bc", "z/deep/er/key"):
+        storage.put(key, [key.encode()])
+    (storage.root / "a" / own_temporary()).write_bytes(b"unfinished")
+    assert storage.sizes(prefix) == {key: storage.size(key) for key in storage.list(prefix)}
+
+
 def test_unfinished_files_are_never_listed_or_named(storage: LocalStorage) -> None:
     storage.put("job/a", [b"x"])
     (storage.root / "job/.tmp-0-1-a").write_bytes(b"half")
@@ -333,7 +341,7 @@ def test_unfinished_files_are_never_listed_or_named(storage: LocalStorage) -> No
 def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_stay(storage: LocalStorage) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from ckpt.storage import LocalStorage\n"
-        "def parts():\n    yield b'x' * 10_000_000\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def parts():\n    yield from [b'x' * 10_000_000] * 4\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         "LocalStorage(Path(sys.argv[1])).put('job/run/pack', parts())"
     )
     child = subprocess.run([sys.executable, "-c", script, str(storage.root)], check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from unit.runs import Interrupted, Writing, interrupt_after, make_run, start_liv
 
 import ckpt
 from ckpt.cli.main import cli
-from ckpt.errors import CorruptionError, OptionError, RunBusyError
+from ckpt.errors import CorruptionError, OptionError, ReplayDivergedError, RunBusyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
+from ckpt.history import history_of
 from ckpt.host import SystemClock
 from ckpt.log import read_log
-from ckpt.recovery import find_resume_point, history_of
+from ckpt.recovery import find_resume_point
 from ckpt.root import StoreRoot
 from ckpt.snapshot import read_snapshot
 from ckpt.store import Store
@@ -122,7 +124,7 @@ def test_fork_that_dies_anywhere_is_no_run_and_can_be_repeated(store: Store) -> 
             break
         there = {run.address: run for run in store.list()}
         if new in there and there[new].checkpoints:
-            assert there[new].status == "preempted"
+            assert there[new].status == "forked"
             assert store.verify(new) == []
             store.remove(new)
         assert store.verify("grow/origin") == []
@@ -360,3 +362,25 @@ def test_runs_of_which_nothing_was_heard_for_long_are_removed_and_others_stay(tm
     finally:
         process.kill()
         process.wait()
+
+
+def test_fork_of_a_block_shows_its_state_and_is_spoken_of_as_a_block(tmp_path: Path) -> None:
+    with contextlib.suppress(Dies), ckpt.open("steps", every="1it") as run:
+        s = run.state(total=0, field=np.zeros(100))
+        for i in run.loop(range(3)):
+            s.total += i
+            settle()
+        raise Dies
+    info = Store(".ckpt").open("steps")
+    assert {"state.total": -1, "state.field": 800}.items() <= info.checkpoints[-1].captured.items()
+    shown = CliRunner().invoke(cli, ["fork", "--store", ".ckpt", "steps", "--as", "mine"])
+    assert shown.exit_code == 0
+    assert "ckpt.open('steps', run_id='mine')" in shown.stderr
+    assert "f.options" not in shown.stderr
+    summary = next(one for one in Store(".ckpt").list() if one.address == "steps/mine")
+    assert summary.status == "forked"
+    with pytest.raises(ReplayDivergedError) as refused, ckpt.open("steps", run_id="mine", every="1it") as run:
+        assert run.attempt == 2  # and the loop is not there
+    assert refused.value.fix.endswith("start afresh: ckpt rm steps/mine"), "a block has no fresh=True"
+    assert Store(".ckpt").open("steps/mine").summary.status == "failed"
+    assert Store(".ckpt").open("steps/mine").forked_from == info.summary.address + f"@{info.checkpoints[-1].number}"

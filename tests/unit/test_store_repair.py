@@ -13,8 +13,9 @@ from ckpt.errors import LossError, RunBusyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
 from ckpt.format.segment import HEADER_SIZE
+from ckpt.history import history_of
 from ckpt.log import read_log
-from ckpt.recovery import ResumePoint, find_resume_point, history_of, result_record
+from ckpt.recovery import ResumePoint, find_resume_point, result_record
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store import Repair, Store
@@ -104,6 +105,47 @@ def test_damage_that_a_newer_checkpoint_makes_up_for_costs_nothing(url: str) -> 
     point = resume_point(url)
     assert point is not None
     assert (point.head["number"], len(point.operations), point.parts[0][1]) == (3, 1, bytearray([3]) * 100)
+
+
+def of_map(number: int) -> tuple[dict[str, object], list[bytes]]:
+    head = {"map": "ab", "step": "fetch", "where": "", "items": 1, "seconds": 0.1, "outcome": "ok", "bytes": 2}
+    return head, [b"index", b"m%d" % number]
+
+
+def of_logged(number: int) -> tuple[dict[str, object], list[bytes]]:
+    return {"logged": {"from": number, "count": 1, "objects": {"rows": 1}}}, [b"change %d" % number]
+
+
+def test_a_repair_takes_along_what_maps_and_logged_objects_need_from_before_the_checkpoint(url: str) -> None:
+    """Their records lie in front of what the checkpoint covers; in the new segment all of it lies behind."""
+    writing = Writing.start(url)
+    writing.checkpoint(1)
+    for early in (of_map(0), of_logged(0)):
+        writing.log.append(Kind.OPERATION, *early)
+    since = writing.log.position
+    for needed in (of_map(1), of_logged(1)):
+        writing.log.append(Kind.OPERATION, *needed)
+    logged = {"position": 2, "first": 1, "after": since, "image": None, "objects": {"rows": ["list", 2]}}
+    writing.checkpoint(4, maps_since=since, logged=logged)
+    for later in (of_map(2), of_logged(2)):
+        writing.log.append(Kind.OPERATION, *later)
+    writing.operation("behind")
+    writing.end()
+    before = resume_point(url)
+    assert before is not None
+    damage(url, FIRST, record_at(url, FIRST, 0))
+    done = Store(url).repair("sim")
+    assert done.done
+    assert not any(loss.acknowledged for loss in done.losses)
+    after = resume_point(url)
+    assert after is not None
+    for point in (before, after):
+        assert point.head["number"] == 2
+        assert [one.sections[1] for one in point.maps] == [b"m1", b"m2"]
+        assert [bytes(one.sections[0]) for one in point.logged] == [b"change 1", b"change 2"]
+        assert (point.position, len(point.operations)) == (2, 1)
+    assert after.head["maps_since"] == after.head["logged"]["after"] == after.head["covers"]
+    assert min(one.lsn for one in (*after.maps, *after.logged)) > after.lsn > after.head["covers"]
 
 
 def test_an_acknowledged_operation_is_given_up_only_if_the_user_says_so_and_by_name(tmp_path: Path) -> None:

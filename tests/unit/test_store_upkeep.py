@@ -11,8 +11,9 @@ from unit.runs import BIG, Interrupted, Writing, interrupt_after, make_run
 from ckpt.errors import CorruptionError, RunNotFoundError
 from ckpt.format.names import RunNames
 from ckpt.format.segment import FRAME_OVERHEAD, HEADER_SIZE
+from ckpt.history import history_of
 from ckpt.log import read_log
-from ckpt.recovery import find_resume_point, history_of
+from ckpt.recovery import find_resume_point
 from ckpt.root import StoreRoot
 from ckpt.store import Finding, Store
 

@@ -9,13 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt.errors import OptionError
-from ckpt.triggers import MIN_INTERVAL_S, Auto, Budget, Every, Iterations, daly_interval, parse
+from ckpt.triggers import (
+    AT_RISK_S,
+    DEAR_SHARE,
+    MIN_INTERVAL_S,
+    Budget,
+    Every,
+    Iterations,
+    excess_of,
+    parse,
+)
 
 
-def played(fraction: float, costs: list[float]) -> tuple[Budget, float]:
+def played(fraction: float, costs: list[float], at_most_s: float = math.inf) -> tuple[Budget, float]:
     """A budget whose checkpoints cost this much, each taken as soon as it is due; when the next is due."""
-    trigger, now = Budget(fraction), 0.0
+    trigger, now = Budget(fraction, at_most_s=at_most_s), 0.0
     for cost in costs:
+        trigger.taken(0, now)
         now += cost
         trigger.committed(0, now, cost)
         now += trigger.due_in(0, now)
@@ -61,6 +71,97 @@ def test_budget_of_a_tiny_state_keeps_a_least_distance() -> None:
         assert trigger.due_in(0, now) == pytest.approx(MIN_INTERVAL_S)
 
 
+@given(
+    st.lists(st.tuples(st.floats(0, 5000), st.floats(0, 5000), st.booleans()), min_size=2, max_size=40),
+    st.floats(0.0001, 1),
+)
+def test_work_at_risk_is_bounded_whatever_checkpoints_cost_and_storages_take(
+    checkpoints: list[tuple[float, float, bool]], fraction: float
+) -> None:
+    """Each costs so much, and is durable so long after it was taken; or the storage refuses it, and it is tried again."""
+    trigger, now = Budget(fraction), 0.0
+    trigger.taken(0, now)
+    trigger.committed(0, now, 100.0)
+    costs: list[float] = []
+    for cost, persist, refused in checkpoints:
+        read = trigger._from_s
+        due = now + max(0.0, trigger.due_in(0, now))
+        last = sorted([100.0, *costs][-3:])
+        usual = last[(len(last) - 1) // 2] if costs else 0.0
+        assert due <= max(read + AT_RISK_S, now + usual / DEAR_SHARE, now + MIN_INTERVAL_S) + 1e-6
+        trigger.taken(0, due)
+        if refused:
+            due += 1.0
+            trigger.taken(0, due)
+        now = due + persist
+        trigger.committed(0, now, cost)
+        costs.append(cost)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 5])
+def test_clock_that_jumps_by_a_day_during_a_checkpoint_puts_no_more_than_the_bound_at_risk(at: int) -> None:
+    costs = [0.1] * 10
+    costs[at] = 86400.0
+    trigger, now = Budget(0.01), 0.0
+    waits = []
+    for cost in costs:
+        trigger.taken(0, now)
+        now += cost
+        trigger.committed(0, now, cost)
+        waits.append(trigger.due_in(0, now))
+        now += max(0.0, waits[-1])
+    assert max(waits) <= AT_RISK_S
+    assert waits[-1] == pytest.approx(10), "and it is forgotten soon"
+
+
+def test_dear_checkpoints_exceed_the_budget_rather_than_leave_hours_at_risk() -> None:
+    trigger, now = Budget(0.01), 0.0
+    for _ in range(5):
+        trigger.taken(0, now)
+        now += 60
+        trigger.committed(0, now, 60)
+        now += trigger.due_in(0, now)
+    assert now == pytest.approx(660 + 4 * AT_RISK_S), "the budget alone would leave 100 minutes"
+    found = excess_of(trigger)
+    assert found is not None
+    assert found.share == pytest.approx(60 / AT_RISK_S)
+    assert excess_of(trigger | "1h") is None
+
+
+def test_very_dear_checkpoints_take_their_share_and_no_more() -> None:
+    trigger, now = Budget(0.01), 0.0
+    for _ in range(50):
+        trigger.taken(0, now)
+        now += 600
+        trigger.committed(0, now, 600)
+        now += trigger.due_in(0, now)
+    assert DEAR_SHARE * now >= 48 * 600
+
+
+def test_budget_that_is_kept_is_not_exceeded() -> None:
+    trigger, _ = played(0.01, [0.5, 17.0, 17.0], AT_RISK_S)
+    assert excess_of(trigger) is None
+    assert excess_of(Budget(0.01)) is None
+
+
+def test_slow_storage_is_waited_for_and_the_bound_counts_from_where_the_state_was_read() -> None:
+    trigger = Budget(0.01)
+    for taken in (0.0, 2000.0):
+        trigger.taken(0, taken)
+        trigger.committed(0, taken + 1500, 30.0)
+    assert trigger.due_in(0, 3500.0) == pytest.approx(300), "2000 + 1800; and its share of ten is kept"
+    trigger.taken(0, 4000.0)
+    trigger.committed(0, 6000.0, 30.0)
+    assert trigger.due_in(0, 6000.0) == pytest.approx(300)
+    assert excess_of(trigger) is not None
+    trigger = Budget(0.01)
+    for taken in (0.0, 3000.0, 6000.0):
+        trigger.taken(0, taken)
+        trigger.committed(0, taken + 2500, 10.0)
+    assert trigger.due_in(0, 8500.0) == pytest.approx(100), "at once, but for its share of ten"
+    assert excess_of(trigger) is None, "10 s of 2600: the storage is slow, not the checkpoint dear"
+
+
 @pytest.mark.parametrize("every", ["1%", "30s", "1000it"])
 def test_first_checkpoint_is_due_at_once(every: str) -> None:
     assert parse(every).due_in(0, 0.0) <= 0
@@ -93,31 +194,3 @@ def test_what_is_no_trigger_is_refused_with_the_fix(every: object) -> None:
     with pytest.raises(OptionError) as caught:
         parse(every)
     assert caught.value.fix
-
-
-def test_auto_takes_the_interval_of_daly_for_the_cost_that_it_sees() -> None:
-    trigger = parse("auto", mtbf_s=3600.0)
-    assert trigger.due_in(0, 5.0) <= 0, "the first one is due at once"
-    trigger.committed(0, 100.0, 2.0)
-    assert trigger.due_in(0, 100.0) == pytest.approx(daly_interval(2.0, 3600.0))
-    assert trigger.due_in(0, 100.0) == pytest.approx((2 * 2.0 * 3600) ** 0.5, rel=0.02), "Young's, nearly"
-    trigger.committed(0, 300.0, 8.0)
-    assert trigger.due_in(0, 300.0) == pytest.approx(daly_interval(8.0, 3600.0))
-
-
-@given(st.floats(0, 1e6), st.floats(1, 1e6))
-def test_auto_never_puts_more_work_at_risk_than_the_time_between_failures(cost: float, mtbf: float) -> None:
-    trigger = Auto(mtbf)
-    trigger.committed(0, 0.0, cost)
-    assert MIN_INTERVAL_S <= trigger.due_in(0, 0.0) <= mtbf * (1 + 1e-9)
-
-
-def test_auto_joins_other_triggers_with_its_time_between_failures() -> None:
-    trigger = parse("auto | 30s", mtbf_s=3600.0)
-    trigger.taken(0, 0.0)
-    trigger.committed(0, 0.0, 2.0)
-    assert trigger.due_in(0, 0.0) == 30
-    trigger = parse("auto | 1h", mtbf_s=7200.0)
-    trigger.taken(0, 0.0)
-    trigger.committed(0, 0.0, 2.0)
-    assert trigger.due_in(0, 0.0) == pytest.approx(daly_interval(2.0, 7200.0))

@@ -10,8 +10,9 @@ from ckpt.errors import CorruptionError, FencedError, IntegrityError, StorageErr
 from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
+from ckpt.history import history_of
 from ckpt.log import LogView, LogWriter, Place
-from ckpt.recovery import find_resume_point, history_of, results_since_start
+from ckpt.recovery import find_resume_point, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager

@@ -1,0 +1,129 @@
+"""With ``CKPT_DISABLE=1`` a job behaves as the plain function: what it asks its run for is there, and nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ckpt
+from ckpt.jobs.plain import PlainRun, current_plain_run
+
+
+@pytest.fixture(autouse=True)
+def disabled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("CKPT_DISABLE", "1")
+    monkeypatch.setenv("CKPT_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def with_everything(n: int) -> dict[str, Any]:
+    run = ckpt.current_run()
+    assert run is not None
+    state = run.state(total=0, seen=[])
+    rows, index, count = run.list("rows"), run.dict("index"), run.counter("count")
+    for i in run.loop(range(n)):
+        state.total += ckpt.step(pow)(i, 2)
+        state.seen.append(i)
+        rows.append(i)
+        index[str(i)] = i
+        count.add(1)
+        run.checkpoint()
+        run.request_checkpoint()
+    return {
+        "total": state.total, "seen": state.seen, "rows": [*rows], "index": dict(index), "count": count.value,
+        "step": run.step(pow)(2, 5), "address": run.address, "attempt": run.attempt, "resumed": run.resumed,
+        "mapped": [*ckpt.map(abs, [-1, -2])], "position": run.log_position,
+    }  # fmt: skip
+
+
+def test_disabled_job_has_a_run_without_effect_and_stores_nothing(disabled: Path) -> None:
+    found = ckpt.job(name="everything")(with_everything)(4)
+    assert found == {
+        "total": 14, "seen": [0, 1, 2, 3], "rows": [0, 1, 2, 3], "index": {"0": 0, "1": 1, "2": 2, "3": 3}, "count": 4,
+        "step": 32, "address": "everything/plain", "attempt": 1, "resumed": False, "mapped": [1, 2], "position": "",
+    }  # fmt: skip
+    assert ckpt.current_run() is None, "it ended with the job"
+    assert not disabled.exists()
+
+
+def test_disabled_block_gives_a_run_without_effect(disabled: Path) -> None:
+    with ckpt.open("block", run_id="one") as run:
+        state = run.state(total=1)
+        for i in ckpt.loop(range(3)):
+            state.total += i
+        run.checkpoint()
+        assert (state.total, run.address) == (4, "block/one")
+    assert not disabled.exists()
+
+
+def test_job_in_a_disabled_job_belongs_to_the_outer_run() -> None:
+    @ckpt.job
+    def inner() -> str:
+        run = ckpt.current_run()
+        assert run is not None
+        return run.address
+
+    @ckpt.job(name="outer")
+    def outer() -> tuple[str, str]:
+        run = ckpt.current_run()
+        assert run is not None
+        return inner(), run.address
+
+    assert outer() == ("outer/plain", "outer/plain")
+    assert inner().endswith("inner/plain"), "by itself it has its own"
+
+
+@pytest.mark.parametrize("raises", [ValueError, KeyboardInterrupt])
+def test_disabled_job_that_raises_leaves_no_run_behind(raises: type[BaseException]) -> None:
+    @ckpt.job
+    def job() -> None:
+        raise raises
+
+    with pytest.raises(raises):
+        job()
+    assert ckpt.current_run() is None
+
+
+def test_plain_runs_of_threads_are_their_own() -> None:
+    """As with real runs: what another thread does belongs to no job."""
+    seen: list[Any] = []
+
+    @ckpt.job
+    def job() -> None:
+        thread = threading.Thread(target=lambda: seen.append(ckpt.current_run()))
+        thread.start()
+        thread.join()
+        seen.append(ckpt.current_run())
+
+    job()
+    assert seen[0] is None
+    assert isinstance(seen[1], PlainRun)
+
+
+def test_disabled_async_job_is_the_plain_coroutine_function(disabled: Path) -> None:
+    @ckpt.job
+    async def job(n: int) -> int:
+        total = 0
+        for i in ckpt.loop(range(n)):
+            await asyncio.sleep(0)
+            total += i
+        return total
+
+    assert asyncio.run(job(5)) == 10
+    assert current_plain_run() is None
+    assert not disabled.exists()
+
+
+def test_arguments_without_a_digest_and_results_without_a_pickle_are_fine() -> None:
+    made: Callable[[object], object] = ckpt.job(lambda_free)
+    thing = object()
+    assert made(thing) is thing
+
+
+def lambda_free(value: object) -> object:
+    return value
