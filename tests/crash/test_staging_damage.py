@@ -19,8 +19,8 @@ from programs.staging import STRATEGIES, make_small, missing
 from proofs.common import Sample, only_run
 from proofs.corruption import Change, Prover
 
+from ckpt.history import history_of
 from ckpt.log import read_log
-from ckpt.recovery import history_of
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef
 from ckpt.snapshot.reference import Packed
