@@ -124,10 +124,14 @@ def test_dask_scheduler_that_does_not_answer_is_a_typed_error(tmp_path: Path, mo
         list(ckpt.map(abs, [1], executor="dask"))
 
 
+OWN_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
+"""A Ray that the program starts itself, whatever another one has left on this machine."""
+
+
 @pytest.mark.slow
 def test_ray_loses_a_worker_then_its_head_and_the_run_goes_on_on_a_new_one(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason='needs Ray: pip install "ckpt-jobs[ray]"')
-    process = script(tmp_path, "ray").start(RAY_AUTH_MODE="disabled")
+    process = script(tmp_path, "ray").start(**OWN_RAY)
     said = wait_for(process, "READY", timeout_s=120)
     kill_a_worker(tmp_path)
     wait_until(15, tmp_path)
@@ -137,7 +141,7 @@ def test_ray_loses_a_worker_then_its_head_and_the_run_goes_on_on_a_new_one(tmp_p
     assert lost.status == 1, lost.err
     assert "ExecutorLostError" in lost.err
     before = ended(tmp_path)
-    last = script(tmp_path, "ray").run(RAY_AUTH_MODE="disabled")
+    last = script(tmp_path, "ray").run(**OWN_RAY)
     assert last.status == 0, last.err
     assert last.result == WHOLE
     check(tmp_path, before - 4)
