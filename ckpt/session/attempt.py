@@ -98,7 +98,7 @@ class Attempt:
                 ends.callback(self.services.log.close)
                 if error is not None:
                     ends.callback(self._record, error)
-                ends.callback(self.run.close)
+                ends.callback(self.run.close, stopped=isinstance(error, Preempted))
         except CkptError as trouble:
             if error is None and not isinstance(trouble, StorageError):
                 raise  # a storage that fails has been said already, and does not take the result from the caller

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt.errors import IdentityError
 from ckpt.mapping.options import MapOptions
-from ckpt.mapping.results import NoJournal, Results, Setting
+from ckpt.mapping.results import GRACE_S, NoJournal, Results, Setting
 from ckpt.session import current
 from ckpt.session.callee import callee_of
 from ckpt.session.mapjournal import Found, MapJournal, Naming
@@ -74,10 +74,13 @@ class Maps:
         resting = {one: journal for one, journal, results in made if one in held and results.over and not journal.tracks_done}
         move(self._services, resting)
 
-    def close(self) -> None:
-        """End what is still being executed; what a stopped map has in hand was waited for before."""
+    def close(self, *, stopped: bool) -> None:
+        """End what is still being executed. Where the run is ``stopped``, because somebody asked for it, that is finished first.
+
+        A map that waits for results sees to that itself; a loop that goes through one may notice before it does.
+        """
         for results in self._at_work:
-            results.close()
+            results.close(GRACE_S if stopped else 0.0)
 
 
 def plain_results(function: Callable[[Any], Any], items: Iterable[Any], options: MapOptions, clock: Any, entropy: Any) -> Results:

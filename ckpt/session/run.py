@@ -371,9 +371,9 @@ class Run:
         """What the attempt took and its checkpoints cost, for the head of a STATUS record."""
         return {"seconds": round(self.now() - self._started_s, 3), **self._saving.totals.head()}
 
-    def close(self) -> None:
-        """End the background threads; what is in flight is finished first."""
-        self.maps.close()
+    def close(self, *, stopped: bool = False) -> None:
+        """End the background threads; what is in flight is finished first, of maps only where the run was ``stopped``."""
+        self.maps.close(stopped=stopped)
         self._signs.beat(reached(self.track.root))
         self._journal.closed()
         self._alive = False

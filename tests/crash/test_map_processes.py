@@ -108,6 +108,13 @@ def test_a_stop_finishes_what_is_being_executed_and_loses_nothing(
     check_whole(tmp_path, script(tmp_path, mode, executor).run(), lost=0)
 
 
+def test_a_loop_that_notices_a_stop_before_its_map_does_lets_it_finish_too(tmp_path: Path) -> None:
+    stopped = script(tmp_path, "loop", "processes").run(STOPS="1", ITEM_S="0.15")
+    assert stopped.status == 75, stopped.err
+    assert items(tmp_path, "begin") == items(tmp_path, "end")
+    check_whole(tmp_path, script(tmp_path, "loop", "processes").run(), lost=0)
+
+
 def test_ctrl_c_of_a_terminal_reaches_the_workers_and_does_not_end_their_items(tmp_path: Path) -> None:
     env = base_environment(tmp_path / "store")
     command = [sys.executable, str(PROGRAMS / "map_script.py"), "plain", "processes", str(COUNT)]
