@@ -68,8 +68,10 @@ def digest_of_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes
 
 
 def is_plain_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
-    """Whether all arguments are values that cannot change and hold no others."""
-    return all(type(value) in IMMUTABLE for value in args) and all(type(value) in IMMUTABLE for value in kwargs.values())
+    """Whether all arguments are values that cannot change and hold no others. Names may be of a subclass of str: then not."""
+    return all(type(value) in IMMUTABLE for value in args) and all(
+        type(name) is str and type(value) in IMMUTABLE for name, value in kwargs.items()
+    )
 
 
 def _of_leaf(value: object) -> bytes:

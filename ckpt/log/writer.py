@@ -44,6 +44,7 @@ class LogWriter:
         self._lock = threading.Lock()  # guards what is below
         self._complete = threading.Condition(self._lock)  # as many wait again as the last commit was for
         self._leading = False  # one of those who wait commits, for all
+        self._waiting: dict[int, Entry] = {}  # by LSN; those too that a commit has taken
         self._waiters = self._expected = 0
         self._commit_s = 0.0
         self._pending: list[Entry] = []
@@ -98,22 +99,15 @@ class LogWriter:
         if self._pending_bytes >= BUFFER_LIMIT:
             self.flush()  # before the record is taken: an append that raises leaves nothing behind
         entry = Entry(0, kind, payload, durable)
-        with self._lock:
-            self._raise_if_dead()
-            entry.lsn = self._position = self._next_lsn
-            self._next_lsn += 1
-            self._pending.append(entry)
-            self._pending_bytes += len(payload) + FRAME_OVERHEAD
+        try:
+            self._queue(entry)
             if durable:
-                self._waiters += 1
-                entry.leads, self._leading = not self._leading, True
-                if not entry.leads:
-                    entry.wakes = threading.Lock()
-                    entry.wakes.acquire()
-                if self._waiters == self._expected:
-                    self._complete.notify()
-        if durable:
-            self._settle(entry)
+                self._settle(entry)
+        finally:
+            if durable:
+                self._leave(entry)
+        if entry.error is not None:
+            raise entry.error.with_traceback(None)
         return entry.lsn
 
     def check_current(self) -> None:
@@ -209,31 +203,48 @@ class LogWriter:
             place.storage.delete(place.names.segment(slot))
         self._swept_to = floor
 
+    def _queue(self, entry: Entry) -> None:
+        with self._lock:
+            self._raise_if_dead()
+            entry.lsn = self._position = self._next_lsn
+            self._next_lsn += 1
+            self._pending.append(entry)
+            self._pending_bytes += len(entry.payload) + FRAME_OVERHEAD
+            if entry.durable:
+                self._waiters += 1
+                self._waiting[entry.lsn] = entry
+                entry.leads, self._leading = not self._leading, True
+                if not entry.leads:
+                    entry.wakes = threading.Lock()
+                    entry.wakes.acquire()
+                if self._waiters == self._expected:
+                    self._complete.notify()
+
     def _settle(self, entry: Entry) -> None:
         """Wait until ``entry`` is acknowledged. One of those who wait commits for all who have queued by then."""
-        try:
-            if entry.wakes is not None:
-                entry.wakes.acquire()  # until it is settled, or its turn to lead
-            if entry.leads:
-                self._gather()
-                with self._io:
-                    if not entry.settled:
-                        self._commit()
-        finally:
-            with self._lock:
-                entry.wakes = None  # an interrupt may have ended the wait: nobody else leads in its place
-                if entry.leads:
-                    self._hand_over()
-        if entry.error is not None:
-            raise entry.error.with_traceback(None)
+        if entry.wakes is not None:
+            entry.wakes.acquire()  # until it is settled, or its turn to lead
+        if entry.leads:
+            self._gather()
+            with self._io:
+                if not entry.settled:
+                    self._commit()
+        if not entry.settled:
+            # An interrupt ended the commit that had taken it, before anybody could be told.
+            raise _interrupted(self._tail.place.names, KeyboardInterrupt())
 
-    def _hand_over(self) -> None:
-        """The next of those who wait leads, if there is one. Holds ``_lock``."""
-        following = next((entry for entry in self._pending if entry.wakes is not None), None)
-        self._leading = following is not None
-        if following is not None:
-            following.leads = True
-            following.wake()
+    def _leave(self, entry: Entry) -> None:
+        """``entry`` waits no more, by an interrupt too. If it leads, the next of those who wait does, if there is one."""
+        with self._lock:
+            self._waiting.pop(entry.lsn, None)
+            entry.wakes = None
+            if not entry.leads:
+                return
+            following = next((one for one in self._waiting.values() if not one.settled), None)
+            self._leading = following is not None
+            if following is not None:
+                following.leads = True
+                following.wake()
 
     def _gather(self) -> None:
         """Give as many threads as shared the last commit the time to queue, a part of what that took at most.

@@ -366,3 +366,11 @@ def test_digests_are_the_same_in_every_process_and_whether_run_or_imported(tmp_p
         words = [sys.executable, *command]
         results.append(json.loads(subprocess.check_output(words, cwd=tmp_path, env=environment, text=True)))
     assert all(result == results[0] for result in results)
+
+
+def test_names_of_a_subclass_of_str_do_not_change_what_a_call_digests_to():
+    class Name(str):
+        __slots__ = ()
+
+    kwargs = {Name("a"): 1}
+    assert digest_of_call((), kwargs) == digest(((), kwargs))
