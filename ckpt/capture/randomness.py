@@ -82,7 +82,10 @@ def read_random_state() -> RandomState:
     return state | _torch_states()
 
 
-def _numpy_state(numpy: Any) -> tuple[Any, ...]:
+def _numpy_state(numpy: Any) -> tuple[Any, ...] | dict[str, Any]:
+    if type(numpy.mtrand._rand._bit_generator).__name__ != "MT19937":  # the program has put another one in its place
+        state: dict[str, Any] = numpy.get_state(legacy=False)
+        return state
     name, keys, position, has_gauss, cached = numpy.get_state(legacy=True)
     return name, keys.tobytes(), position, has_gauss, cached
 
@@ -104,8 +107,13 @@ def write_random_state(state: RandomState) -> None:
     if "numpy" in state:
         import numpy
 
-        name, keys, position, has_gauss, cached = state["numpy"]
-        numpy.random.set_state((name, numpy.frombuffer(keys, dtype=numpy.uint32), position, has_gauss, cached))
+        saved = state["numpy"]
+        name = saved["bit_generator"] if isinstance(saved, dict) else saved[0]
+        if type(numpy.random.mtrand._rand._bit_generator).__name__ != name:
+            numpy.random.set_bit_generator(getattr(numpy.random, name)())
+        if not isinstance(saved, dict):
+            saved = (name, numpy.frombuffer(saved[1], dtype=numpy.uint32), *saved[2:])
+        numpy.random.set_state(saved)
     if "torch" in state:
         import torch
 

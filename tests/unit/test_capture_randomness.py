@@ -44,6 +44,22 @@ def test_every_draw_is_seen_and_nothing_else() -> None:
         assert read_random_state() != state, f"draw {number}"
 
 
+def test_another_bit_generator_of_numpy_comes_back_whatever_is_there_by_then() -> None:
+    mersenne = np.random.mtrand._rand._bit_generator
+    try:
+        np.random.set_bit_generator(np.random.PCG64(3))
+        np.random.standard_normal()
+        before, saved = random_marks(), read_random_state()
+        expected = np.random.standard_normal(3).tolist()
+        assert random_marks() != before
+        for there in (np.random.PCG64(4), np.random.MT19937(5)):
+            np.random.set_bit_generator(there)
+            write_random_state(saved)
+            assert np.random.standard_normal(3).tolist() == expected
+    finally:
+        np.random.set_bit_generator(mersenne)
+
+
 def test_generators_that_were_set_back_are_where_they_were() -> None:
     for draw in DRAWS:
         before, state = random_marks(), read_random_state()
