@@ -109,8 +109,9 @@ def write_random_state(state: RandomState) -> None:
 
         saved = state["numpy"]
         name = saved["bit_generator"] if isinstance(saved, dict) else saved[0]
-        if type(numpy.random.mtrand._rand._bit_generator).__name__ != name:
-            numpy.random.set_bit_generator(getattr(numpy.random, name)())
+        generators: Any = numpy.random
+        if type(generators.mtrand._rand._bit_generator).__name__ != name:
+            generators.set_bit_generator(getattr(generators, name)())
         if not isinstance(saved, dict):
             saved = (name, numpy.frombuffer(saved[1], dtype=numpy.uint32), *saved[2:])
         numpy.random.set_state(saved)
