@@ -37,6 +37,7 @@ class Job(Generic[P, R]):
         """Run, resume, or return the recorded result. Inside another job this is a plain call."""
         environment = Environment.read()
         if environment.disabled and not is_coroutine_function(self.__wrapped__):
+            trial.watch(environment.trial)
             from ckpt.jobs.plain import plainly
 
             with plainly(self._options.name or default_name(self.__wrapped__)):

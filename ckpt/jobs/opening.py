@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from ckpt import trial, triggers
+from ckpt import events, trial, triggers
 from ckpt.errors import CkptError, OptionError
 from ckpt.session import current
 from ckpt.settings import Environment, Options, check_names
@@ -37,8 +37,10 @@ class OpenRun:
             )
         environment = Environment.read()
         if environment.disabled:
+            trial.watch(environment.trial)
             from ckpt.jobs.plain import PlainRun
 
+            events.emit("entered")
             return PlainRun(self._name, self._options.run_id or "default")
         current.refuse_second(f"{self._name}/{self._options.run_id or 'default'}")
         from ckpt.format.names import RunNames
