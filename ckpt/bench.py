@@ -98,10 +98,8 @@ class Measured:
 
     Of each round ``without_s`` and ``with_s`` are the times of the whole processes; ``start_s`` is how much longer jobs took from
     their call to their first line than without checkpoints, which is paid once, however long they run. ``overhead`` is without
-    that, ``whole`` with it.
-    Stalls, persist times and sizes are
-    those of single checkpoints of all rounds; ``written`` counts what a run stored in all. ``counted`` is the share of
-    its time that checkpoints took as the job itself counts it (stalls and processor time beside the job).
+    that, ``whole`` with it. Stalls, persist times and sizes are those of single checkpoints of all rounds; ``written`` counts what
+    a run stored in all. ``counted`` is the share of its time that checkpoints took as the job itself counts it.
     """
 
     command: tuple[str, ...]
@@ -160,11 +158,6 @@ class _Trial:
             elif each["event"] == "entered" and called_s is not None:
                 called_s, spent_s = None, spent_s + each["at"] - called_s
         return spent_s
-
-    @property
-    def behind_start_s(self) -> float:
-        """Seconds of the process besides those."""
-        return self.seconds - self.start_s
 
     @property
     def checkpoints(self) -> list[dict[str, Any]]:
@@ -360,7 +353,7 @@ def _measured(
         with_s=tuple(one.seconds for one in with_),
         # Calls of jobs take a moment without checkpoints, too: what both have is no part of the difference.
         start_s=_spread([ours.start_s - plain.start_s for ours, plain in rounds]),
-        overhead=_spread([ours.behind_start_s / plain.behind_start_s - 1 for ours, plain in rounds]),
+        overhead=_spread([(ours.seconds - ours.start_s) / (plain.seconds - plain.start_s) - 1 for ours, plain in rounds]),
         whole=_spread([ours.seconds / plain.seconds - 1 for ours, plain in rounds]),
         counted=cost_s / seconds if seconds > 0 else None,
         checkpoints=_spread([len(one.checkpoints) for one in with_]),

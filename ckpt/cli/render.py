@@ -154,6 +154,9 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
         ("log ends at", info.log_position),
         ("in the store", size_text(summary.nbytes)),
     ]
+    if info.every:
+        now_each = "" if info.wait_s is None else f", which is each {span_text(info.wait_s)} at the newest"
+        facts.append(("checkpoint every", info.every + now_each))
     cost = cost_text(info)
     if cost:
         facts.append(("time in checkpoints", cost))

@@ -125,7 +125,8 @@ class RunInfo:
 
     ``alive`` is None where it cannot be known from here: the newest attempt runs, or ran, on another host.
     ``operations`` counts the recorded operations behind the newest checkpoint. ``log_position`` is where the log ends
-    ("42.7", "" if it is empty): kept in another place, it can be expected at least (see docs/guarantees.md).
+    ("42.7", "" if it is empty): kept in another place, it can be expected at least (see docs/guarantees.md). ``every`` is the
+    trigger of the newest attempt ("" if it did not say), ``wait_s`` the time between checkpoints that it had come to at the newest one.
     """
 
     summary: RunSummary
@@ -139,6 +140,8 @@ class RunInfo:
     damages: tuple[Finding, ...]
     torn: tuple[Finding, ...]
     forked_from: str = ""
+    every: str = ""
+    wait_s: float | None = None
 
     @property
     def newest(self) -> Attempt | None:

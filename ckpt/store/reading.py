@@ -185,6 +185,8 @@ def describe(
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),
         torn=tuple(torn_findings(names, torn)),
+        every=str(starts[-1].head.get("every", "")) if starts else "",
+        wait_s=checkpoints[-1].head.get("wait_s") if checkpoints else None,
         forked_from=next((str(start.head[FORK]) for start in starts if FORK in start.head), ""),
     )
 

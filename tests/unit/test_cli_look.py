@@ -290,3 +290,30 @@ def test_each_command_explains_itself() -> None:
         assert result.exit_code == 0
         assert command.help
     assert CliRunner().invoke(cli, ["--version"]).output.startswith("ckpt, version ")
+
+
+def test_show_tells_the_trigger_and_the_interval_that_it_had_come_to(store: Path, call: Callable[..., Result]) -> None:
+    writing = Writing.start(store, every="auto")
+    writing.checkpoint(3, wait_s=1.5)
+    writing.end()
+    assert "auto, which is each 1.5 s at the newest" in call("show", "sim").output
+
+
+def test_show_of_a_finished_job_keeps_no_checkpoint(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store)
+    assert [one.kept for one in Store(store).open("sim").checkpoints] == [False, False]
+    refused = call("fork", "sim", "--at", "1")
+    assert refused.exit_code == 2
+    assert "only its result is kept" in refused.stderr
+
+
+def test_what_is_recorded_is_called_by_its_kind(store: Path, call: Callable[..., Result]) -> None:
+    writing = Writing.start(store)
+    writing.checkpoint(0, path=[], where="start")
+    head = {"map": "00", "step": "fetch", "where": "", "items": 70, "outcome": "ok", "bytes": 4, "failed": []}
+    writing.log.append(Kind.OPERATION, head, [b"", b""])
+    writing.operation()
+    writing.end()
+    assert Store(store).list()[0].position == "start, 70 items recorded"
+    assert Store(store).open("sim").recorded == {"items": 70, "steps": 1}
+    assert "70 items, 1 step since the last checkpoint" in call("show", "sim").output
