@@ -15,8 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 from unit.runs import Writing, make_run, start_live_run
 
+import ckpt
 from ckpt.cli import cli
 from ckpt.cli.render import moment_text
+from ckpt.format.records import Kind
+from ckpt.store import Store
 
 
 @pytest.fixture
@@ -119,7 +122,7 @@ def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, cal
         "sim.log",
         "made again",
         "97.7 KiB",
-        "0 recorded since the last checkpoint",
+        "nothing since the last checkpoint",
         "started again",
     ]:
         assert words in text, words
@@ -317,3 +320,21 @@ def test_what_is_recorded_is_called_by_its_kind(store: Path, call: Callable[...,
     assert Store(store).list()[0].position == "start, 70 items recorded"
     assert Store(store).open("sim").recorded == {"items": 70, "steps": 1}
     assert "70 items, 1 step since the last checkpoint" in call("show", "sim").output
+
+
+def only_even(number: int) -> int:
+    if number % 2:
+        raise ValueError(number)
+    return number
+
+
+def test_finished_run_that_retry_opened_is_listed_as_reopened(store: Path, call: Callable[..., Result]) -> None:
+    @ckpt.job(name="sim", store=store)
+    def evens() -> int:
+        return sum(not isinstance(one, ckpt.Failed) for one in ckpt.map(only_even, range(4), on_error="collect"))
+
+    assert evens() == 2
+    assert call("retry", "sim", "--failed").exit_code == 0
+    info = Store(store).open("sim")
+    assert (info.summary.status, info.attempts[0].status) == ("reopened", "reopened")
+    assert info.outcome is None, "its result does not count any more"

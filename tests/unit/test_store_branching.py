@@ -313,6 +313,7 @@ def test_diff_names_what_differs_and_what_it_takes(store: Store) -> None:
     assert changes["field"] == "changed"
     assert "fixed" not in changes
     assert changes["seen"] == "unknown"
+    assert [(one.a, one.b) for one in found.entries if one.name.endswith(".seen")] == [(None, None)]
     assert found.shared_nbytes >= 160_000
     assert found.only_a_nbytes >= 160_000 <= found.only_b_nbytes
     assert store.diff(a, a).entries == ()
@@ -383,4 +384,5 @@ def test_fork_of_a_block_shows_its_state_and_is_spoken_of_as_a_block(tmp_path: P
         assert run.attempt == 2  # and the loop is not there
     assert refused.value.fix.endswith("start afresh: ckpt rm steps/mine"), "a block has no fresh=True"
     assert Store(".ckpt").open("steps/mine").summary.status == "failed"
+    assert [one.status for one in Store(".ckpt").open("steps/mine").attempts] == ["forked", "failed"]
     assert Store(".ckpt").open("steps/mine").forked_from == info.summary.address + f"@{info.checkpoints[-1].number}"
