@@ -107,6 +107,8 @@ def test_fork_of_any_kept_checkpoint_goes_on_from_there_without_its_origin(
         assert grow.options(run_id=one.address.partition("/")[2])(10) == expected
         first = CALLS[0] if CALLS else 10
         assert first == one.checkpoint - numbers[-1] + 7, "the steps behind the checkpoint are executed again, no others"
+        begun, *_, ended = store.open(one.address).attempts
+        assert (begun.status, ended.status) == ("forked", "finished"), "number 1 is the fork itself, and no attempt"
     assert store.verify() == []
 
 
