@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ckpt.format.records import Kind, Record
-from ckpt.history import FORK, History
+from ckpt.history import History, ending_of
 from ckpt.triggers import Observed
 
 MAX_LISTED = 20
@@ -40,9 +40,7 @@ def earlier_attempts(records: Iterable[Record], history: History, epoch: int) ->
         found[start.epoch] = entry
         outcome = spoken.get(start.epoch)
         if outcome is not None:
-            # What `ckpt fork` writes is no attempt that was asked to stop.
-            how = "forked" if FORK in outcome.head else outcome.head["status"]
-            entry["how"], entry["lived_s"] = how, _seconds(outcome.head.get("seconds"))
+            entry["how"], entry["lived_s"] = ending_of(outcome), _seconds(outcome.head.get("seconds"))
         else:
             # It was killed: at its last checkpoint it lived. Without one, not for long; but an attempt that is only told of
             # (by a repair, which tells how the run was started) did not live at all.

@@ -10,7 +10,7 @@ from ckpt.errors import IntegrityError, MissingKeyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
-from ckpt.history import FORK, INSTEAD_OF, History, history_of
+from ckpt.history import FORK, INSTEAD_OF, History, ending_of, history_of
 from ckpt.lease import current_holder
 from ckpt.letters import MOVED
 from ckpt.protocols import SizingStorage, Storage
@@ -199,7 +199,7 @@ def describe(
         arguments=summary.arguments,
         alive=alive,
         attempts=(
-            *_early_attempts(records, starts),
+            *_early_attempts(records, history),
             *(_attempt(start, records, history, alive=alive if start is starts[-1] else False) for start in starts),
         ),
         checkpoints=tuple(_checkpoint(record, stored.sizes, ended=only_result) for record in checkpoints),
@@ -235,15 +235,16 @@ def torn_findings(names: RunNames, torn: Iterable[TornTail]) -> list[Finding]:
     ]
 
 
-def _early_attempts(records: list[Record], starts: list[Record]) -> list[Attempt]:
+def _early_attempts(records: list[Record], history: History) -> list[Attempt]:
     """Attempts whose records a trim cut off, from the list that checkpoints repeat."""
-    known = {start.epoch for start in starts}
+    known = {start.epoch for start in history.starts}
+    spoken: dict[int, Any] = {record.epoch: ending_of(record) for record in history.outcomes}
     found: dict[int, Attempt] = {}
     for record in records:
         for one in record.head.get("attempts", ()):
             number = one["attempt"]
             if number not in known:
-                how, lived_s = one.get("how", "ended"), one.get("lived_s")
+                how, lived_s = spoken.get(number, one.get("how", "ended")), one.get("lived_s")
                 ended = None if lived_s is None else one["started"] + lived_s
                 found[number] = Attempt(number, how, one["host"], one["pid"], one["started"], ended, (), "", "", "")
     return [found[number] for number in sorted(found)]
