@@ -125,7 +125,10 @@ def _run_status(history: History, alive: bool | None) -> Status:
     if history.finished is not None:
         return "finished"
     if not history.starts or history.starts[-1].epoch < history.reset_by:
-        return "empty"  # a removal has begun after the last attempt
+        # A removal has begun after the last attempt; or its beginning was trimmed away when the run was finished.
+        last = history.outcomes[-1] if history.outcomes else None
+        was_finished = last is not None and last.head["status"] == "finished" and last.epoch >= history.reset_by
+        return "reopened" if was_finished else "empty"
     return _attempt_status(history.starts[-1], history, alive=alive)
 
 

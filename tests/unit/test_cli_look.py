@@ -338,3 +338,15 @@ def test_finished_run_that_retry_opened_is_listed_as_reopened(store: Path, call:
     info = Store(store).open("sim")
     assert (info.summary.status, info.attempts[0].status) == ("reopened", "reopened")
     assert info.outcome is None, "its result does not count any more"
+
+
+def test_reopened_run_is_listed_as_such_where_its_beginning_was_trimmed_away(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}"
+
+    @ckpt.job(name="sim", store=url)
+    def evens() -> int:
+        return sum(not isinstance(one, ckpt.Failed) for one in ckpt.map(only_even, range(4), on_error="collect"))
+
+    evens()
+    Store(url, unsigned=True).retry("sim")
+    assert Store(url, unsigned=True).open("sim").summary.status == "reopened"
