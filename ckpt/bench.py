@@ -96,11 +96,10 @@ class Advice:
 class Measured:
     """All that ``ckpt bench`` found. Spans are seconds, sizes bytes; ``overhead`` is a share of the time without checkpoints.
 
-    Of each round ``without_s`` and ``with_s`` are the times of the whole processes; ``start_s`` is what jobs took in a process from
-    their call to their first line, which is paid once, however long they run. ``overhead`` is without that, ``whole`` with it.
-    Stalls, persist times and sizes are
-    those of single checkpoints of all rounds; ``written`` counts what a run stored in all. ``counted`` is the share of
-    its time that checkpoints took as the job itself counts it (stalls and processor time beside the job).
+    Of each round ``without_s`` and ``with_s`` are the times of the whole processes; ``start_s`` is how much longer jobs took from
+    their call to their first line than without checkpoints, which is paid once, however long they run. ``overhead`` is without
+    that, ``whole`` with it. Stalls, persist times and sizes are those of single checkpoints of all rounds; ``written`` counts what
+    a run stored in all. ``counted`` is the share of its time that checkpoints took as the job itself counts it.
     """
 
     command: tuple[str, ...]
@@ -352,8 +351,9 @@ def _measured(
         command=request.command,
         without_s=tuple(one.seconds for one in without),
         with_s=tuple(one.seconds for one in with_),
-        start_s=_spread([one.start_s for one in with_]),
-        overhead=_spread([(ours.seconds - ours.start_s) / plain.seconds - 1 for ours, plain in rounds]),
+        # Calls of jobs take a moment without checkpoints, too: what both have is no part of the difference.
+        start_s=_spread([ours.start_s - plain.start_s for ours, plain in rounds]),
+        overhead=_spread([(ours.seconds - ours.start_s) / (plain.seconds - plain.start_s) - 1 for ours, plain in rounds]),
         whole=_spread([ours.seconds / plain.seconds - 1 for ours, plain in rounds]),
         counted=cost_s / seconds if seconds > 0 else None,
         checkpoints=_spread([len(one.checkpoints) for one in with_]),

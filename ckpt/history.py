@@ -66,6 +66,11 @@ class History:
         return kept
 
 
+def ending_of(record: Record) -> str:
+    """How an attempt ended, by its STATUS record. What ``ckpt fork`` writes is no attempt that was asked to stop."""
+    return "forked" if FORK in record.head else str(record.head["status"])
+
+
 def history_of(records: Iterable[Record]) -> History:
     """Sort the records of a log, or of its newest segments. Nothing before the last "reset" counts."""
     history, starts = History(), dict[int, Record]()

@@ -104,14 +104,21 @@ class Options:
         kind, _, text = self.sync.partition(":")
         if kind != "interval":
             raise OptionError(f"sync={self.sync!r} is unknown", fix='give "always" or "interval:1s"')
-        return parse_duration(text)
+        try:
+            return parse_duration(text)
+        except OptionError as error:
+            raise OptionError(f"sync={self.sync!r} is unknown: {error.what}", fix=error.fix) from error
 
     @property
     def mtbf_s(self) -> float | None:
         """Mean time between failures, seconds; None if it was not said."""
-        seconds = parse_duration(self.mtbf) if isinstance(self.mtbf, str) else self.mtbf
-        if seconds is not None and not seconds > 0:
-            raise OptionError(f"mtbf={self.mtbf!r} is not a time between failures", fix='write it like mtbf="6h"')
+        wrong = OptionError(f"mtbf={self.mtbf!r} is not a time between failures", fix='write it like mtbf="6h"')
+        try:
+            seconds = parse_duration(self.mtbf) if isinstance(self.mtbf, str) else self.mtbf
+        except OptionError as error:
+            raise wrong from error
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+            raise wrong
         return seconds
 
     @property
@@ -228,10 +235,11 @@ class Environment:
 
         In a trial (``ckpt bench``) the store is the trial's, whatever the program says: no run of its own is touched.
         """
+        default = "auto" if options.mtbf is not None else self.every or DEFAULT_EVERY
         chosen = options.store if options.store is not None else self.store or DEFAULT_STORE
         return replace(
             options,
             store=chosen if self.trial is None else trial_store(self.trial),
-            every=options.every if options.every is not None else self.every or DEFAULT_EVERY,
+            every=options.every if options.every is not None else default,
             progress=options.progress if options.progress is not None else self.progress,
         )

@@ -95,7 +95,12 @@ class Budget(_Combinable):
     def due_in(self, iterations: int, now_s: float) -> float:
         if self._last_s == -math.inf:
             return -math.inf
-        return self._last_s + max(MIN_INTERVAL_S, min(self._budget_s(), self._bound_s())) - now_s
+        return self._last_s + self.interval_s - now_s
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from the last commit to the next checkpoint, once there was one."""
+        return max(MIN_INTERVAL_S, min(self._budget_s(), self._bound_s()))
 
     def taken(self, iterations: int, now_s: float) -> None:
         self._taken_s = now_s
@@ -254,7 +259,7 @@ class Auto(_Combinable):
     def due_in(self, iterations: int, now_s: float) -> float:
         if self._last_s == -math.inf:
             return -math.inf
-        return self._last_s + max(MIN_INTERVAL_S, self._interval_s()) - now_s
+        return self._last_s + max(MIN_INTERVAL_S, self.interval_s) - now_s
 
     def taken(self, iterations: int, now_s: float) -> None:
         self._began_s = min(self._began_s, now_s)
@@ -264,7 +269,8 @@ class Auto(_Combinable):
         self._costs.add(cost_s)
         self._last_s = now_s
 
-    def _interval_s(self) -> float:
+    @property
+    def interval_s(self) -> float:
         """Seconds from the last commit to the next checkpoint."""
         cost_s = self._costs.usual_s
         longest_s = math.inf if self._costs else min(AT_RISK_S, COLD_FACTOR * cost_s)
@@ -352,6 +358,11 @@ class Either(_Combinable):
         self._second.committed(iterations, now_s, cost_s)
 
 
+def leaves(trigger: Any) -> list[Any]:
+    """The triggers that are joined in this one."""
+    return [*leaves(trigger._first), *leaves(trigger._second)] if isinstance(trigger, Either) else [trigger]
+
+
 def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None, observed: Observed | None = None) -> Any:
     """A fresh trigger from a text, or a copy of a trigger object: one for each run.
 
@@ -364,7 +375,7 @@ def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None, obser
     return trigger
 
 
-def _parse(every: Any, name: str) -> Any:
+def _parse(every: Any, name: str, whole: Any = None) -> Any:
     if not isinstance(every, str):
         if all(hasattr(every, member) for member in ("iterations_left", "due_in", "taken", "committed")):
             return copy.deepcopy(every)
@@ -372,7 +383,7 @@ def _parse(every: Any, name: str) -> Any:
     text = every.replace(" ", "")
     if "|" in text:
         first, _, second = text.partition("|")
-        return Either(_parse(first, name), _parse(second, name))
+        return Either(_parse(first, name, whole or every), _parse(second, name, whole or every))
     try:
         if text == "auto":
             return Auto()
@@ -382,4 +393,4 @@ def _parse(every: Any, name: str) -> Any:
             return Iterations(int(text[:-2]))
         return Every(parse_duration(text))
     except (ValueError, OptionError) as error:
-        raise OptionError(f"{name}={every!r} is not understood", fix=f"give {FORMS}") from error
+        raise OptionError(f"{name}={whole or every!r} is not understood", fix=f"give {FORMS}") from error

@@ -37,7 +37,10 @@ def bench(
 
     Its runs go to a temporary store, never to your own. What it prints is not shown; what else it does, it does each time.
     """
-    mtbf_s = parse_duration(mtbf)
+    try:
+        mtbf_s = parse_duration(mtbf)
+    except OptionError as error:
+        raise OptionError(error.what, where="--mtbf", fix=error.fix) from error
     if mtbf_s <= 0:
         raise OptionError("a mean time between failures is above 0", where="--mtbf", fix="write it like 24h")
     if plot is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt.events import span_text
@@ -25,6 +25,7 @@ STATUS_STYLES = {
     "empty": "dim",
     "ended": "dim",
     "forked": "dim",
+    "reopened": "yellow",
 }
 NARROW = 80
 """Columns below which a list leaves out what can be asked for with ``ckpt show``."""
@@ -53,6 +54,11 @@ def size_text(nbytes: float) -> str:
 def counted(number: int, one: str, several: str = "") -> str:
     """``1 entry``, ``3 entries``."""
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def recorded_text(recorded: Mapping[str, int]) -> str:
+    """``3 steps, 1 item``; empty for nothing."""
+    return ", ".join(counted(number, kind.removesuffix("s")) for kind, number in sorted(recorded.items()))
 
 
 def moment_text(when: float | None, now: float) -> str:
@@ -150,15 +156,11 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
     facts += [
         ("attempts", str(summary.attempts)),
         ("checkpoints", str(summary.checkpoints)),
-        ("steps", f"{info.operations} recorded since the last checkpoint"),
+        ("recorded", f"{recorded_text(info.recorded) or 'nothing'} since the last checkpoint"),
         ("log ends at", info.log_position),
         ("in the store", size_text(summary.nbytes)),
     ]
-    cost = cost_text(info)
-    if cost:
-        facts.append(("time in checkpoints", cost))
-    if any(each.reason == AT_RISK for each in info.checkpoints):
-        facts.append(("", "above the budget: they are dear here, and the bound on the work at risk came first"))
+    facts += _pace_facts(info)
     if summary.last_activity is not None:
         facts.append(("last activity", moment_text(summary.last_activity, now)))
     if newest is not None:
@@ -167,6 +169,18 @@ def _facts(info: RunInfo, now: float) -> list[tuple[str, Any]]:
         facts += [("command", shlex.join(newest.command)), ("folder", newest.cwd)]
         facts.append(("with", f"Python {newest.python}, ckpt {newest.ckpt}, on {newest.host}"))
     return facts
+
+
+def _pace_facts(info: RunInfo) -> Iterator[tuple[str, str]]:
+    """How often checkpoints are taken, and what they cost."""
+    if info.every:
+        now_each = "" if info.wait_s is None else f", which is each {span_text(info.wait_s)} at the newest"
+        yield "checkpoint every", info.every + now_each
+    cost = cost_text(info)
+    if cost:
+        yield "time in checkpoints", cost
+    if any(each.reason == AT_RISK for each in info.checkpoints):
+        yield "", "above the budget: they are dear here, and the bound on the work at risk came first"
 
 
 def _outcome_facts(info: RunInfo) -> list[tuple[str, Any]]:
@@ -316,6 +330,7 @@ def diff_lines(diff: Diff) -> list[str]:
     lines = [f"{diff.a}  {diff.position_a}", f"{diff.b}  {diff.position_b}"]
     wide = max((len(entry.name) for entry in diff.entries), default=0)
     for entry in diff.entries:
-        sizes = " -> ".join("-" if size is None else "" if size < 0 else size_text(size) for size in (entry.a, entry.b))
+        there = ("added", entry.a), ("removed", entry.b)
+        sizes = " -> ".join("-" if entry.change == gone else "" if size is None else size_text(size) for gone, size in there)
         lines.append(f"  {entry.name:<{wide}}  {entry.change:<8}  {sizes.strip(' ->') and sizes}".rstrip())
     return [*lines, f"{same}, {size_text(diff.only_b_nbytes)} only in the second"]

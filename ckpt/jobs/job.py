@@ -9,6 +9,7 @@ from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
 from ckpt import trial, triggers
 from ckpt.errors import UnsupportedCodeError
 from ckpt.jobs.marking import mark_async
+from ckpt.jobs.pace import check_every
 from ckpt.session import current
 from ckpt.settings import Environment, Options, check_names, is_coroutine_function
 
@@ -37,6 +38,7 @@ class Job(Generic[P, R]):
         """Run, resume, or return the recorded result. Inside another job this is a plain call."""
         environment = Environment.read()
         if environment.disabled and not is_coroutine_function(self.__wrapped__):
+            trial.watch(environment.trial)
             from ckpt.jobs.plain import plainly
 
             with plainly(self._options.name or default_name(self.__wrapped__)):
@@ -163,8 +165,7 @@ def job(function: Any = None, /, **options: Any) -> Any:
     """
     check_names(options, _OPTIONS, "@ckpt.job")
     chosen = Options(**options)
-    if chosen.every is not None:
-        triggers.parse(chosen.every)  # a mistake is found here, and not in the first run
+    check_every(chosen.every, chosen.mtbf)  # a mistake is found here, and not in the first run
     if function is None:
         return lambda decorated: _decorate(decorated, chosen)
     return _decorate(function, chosen)

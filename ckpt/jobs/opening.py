@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from ckpt import trial, triggers
+from ckpt import events, trial, triggers
 from ckpt.errors import CkptError, OptionError
+from ckpt.jobs.pace import check_every
 from ckpt.session import current
 from ckpt.settings import Environment, Options, check_names
 
@@ -37,8 +38,10 @@ class OpenRun:
             )
         environment = Environment.read()
         if environment.disabled:
+            trial.watch(environment.trial)
             from ckpt.jobs.plain import PlainRun
 
+            events.emit("entered")
             return PlainRun(self._name, self._options.run_id or "default")
         current.refuse_second(f"{self._name}/{self._options.run_id or 'default'}")
         from ckpt.format.names import RunNames
@@ -116,8 +119,7 @@ def open_run(
     next item is handed out. ``expect_at_least``: a ``run.log_position`` that was seen
     before; RolledBackError if the log now ends earlier. ``mtbf``, ``memory_limit``, ``validate``: as for ``ckpt.job``. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
-    if every is not None:
-        triggers.parse(every)  # a mistake is found here, before anything is opened
+    check_every(every, durability.get("mtbf"))  # a mistake is found here, before anything is opened
     check_names(durability, Durability.__optional_keys__, "ckpt.open")
     return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, **durability))
 

@@ -1,4 +1,7 @@
-"""A run that is none: what ``ckpt.open`` gives with ``CKPT_DISABLE=1``, for comparing. Nothing is stored."""
+"""A run that is none: what ``ckpt.open`` gives with ``CKPT_DISABLE=1``, for comparing. Nothing is stored.
+
+Nothing of the machinery is loaded before it is asked for: who compares wants to know what the program takes without it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from ckpt.session.namespace import Namespace
-from ckpt.session.objects import Objects
+from ckpt import events
 
 T = TypeVar("T")
 
@@ -22,10 +24,19 @@ class PlainRun:
 
     def __init__(self, name: str, run_id: str) -> None:
         self.id = run_id
-        self.dict, self.list, self.counter, self.logged = Objects(None).doors
         self.address = f"{name}/{run_id}"
 
-    def state(self, **initial: Any) -> Namespace:
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("dict", "list", "counter", "logged"):
+            raise AttributeError(f"a run has no {name}")
+        from ckpt.session.objects import Objects
+
+        self.dict, self.list, self.counter, self.logged = Objects(None).doors
+        return self.__dict__[name]
+
+    def state(self, **initial: Any) -> Any:
+        from ckpt.session.namespace import Namespace
+
         return Namespace(**initial)
 
     def loop(self, iterable: Iterable[T], name: str | None = None, key: Any = None, progress: Any = None) -> Iterable[T]:
@@ -56,6 +67,7 @@ def plainly(name: str) -> Iterator[None]:
         yield
         return
     token = _current.set(PlainRun(name, "plain"))
+    events.emit("entered")
     try:
         yield
     finally:

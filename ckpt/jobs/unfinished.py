@@ -25,7 +25,7 @@ def say_unfinished(root: StoreRoot, names: RunNames, arguments: str) -> None:
             summary = summarize(root, other, sizes_below(root.storage, other.prefix))
         except IntegrityError:
             continue  # `ckpt ls` shows it; it is no candidate for going on
-        if summary.status in ("crashed", "preempted", "failed"):
+        if summary.status in ("crashed", "preempted", "failed", "reopened"):
             waiting.append(summary)
     if waiting:
         newest = max(waiting, key=lambda one: one.last_activity or 0.0)

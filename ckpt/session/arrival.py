@@ -35,6 +35,7 @@ def give(node: Node, given: Input, where: str, capture: StateCapture, passed: Ca
         node.source = source_of(given.iterable, where, private=given.private, passed=passed)
         if isinstance(node.source, MapSource):
             node.source.awaited = given.awaited
+        node.given_length = node.source.length if node.source.begins == "written" else None
 
 
 def match(node: Node, saved: PathNode, where: str) -> None:

@@ -290,6 +290,7 @@ def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str
         "python": sys.version.split()[0],
         "ckpt": __version__,
         "code": dict(plan.code),
+        "every": every if isinstance(every := plan.options.every, str) else type(every).__name__,
         **({"instead_of": plan.instead_of} if plan.instead_of else {}),
     }
 

@@ -1,6 +1,6 @@
 """The attempts at a run so far: a short list that each checkpoint repeats, for it has to survive the trimming of the log.
 
-An entry names the process; once the attempt is over also ``how`` it ended ("finished", "failed", "preempted", or
+An entry names the process; once the attempt is over also ``how`` it ended ("finished", "failed", "preempted", "forked", or
 "crashed": without a word) and ``lived_s``, the seconds up to its last sign of life, by its own monotonic clock.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ckpt.format.records import Kind, Record
-from ckpt.history import History
+from ckpt.history import History, ending_of
 from ckpt.triggers import Observed
 
 MAX_LISTED = 20
@@ -40,7 +40,7 @@ def earlier_attempts(records: Iterable[Record], history: History, epoch: int) ->
         found[start.epoch] = entry
         outcome = spoken.get(start.epoch)
         if outcome is not None:
-            entry["how"], entry["lived_s"] = outcome.head["status"], _seconds(outcome.head.get("seconds"))
+            entry["how"], entry["lived_s"] = ending_of(outcome), _seconds(outcome.head.get("seconds"))
         else:
             # It was killed: at its last checkpoint it lived. Without one, not for long; but an attempt that is only told of
             # (by a repair, which tells how the run was started) did not live at all.

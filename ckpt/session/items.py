@@ -108,6 +108,20 @@ def check_base(source: Source, index: int, mark: Mark | None, where: str) -> Non
         )
 
 
+def check_length(now: int | None, before: int | None, where: str) -> None:
+    """InputChangedError if a block's loop was given an input of another length than before.
+
+    A block's variables do not come back, so the program sees the new input, while the loop would go on with the old one.
+    """
+    if before is None or now == before:
+        return
+    raise InputChangedError(
+        f"the input had {before} items when the checkpoint was taken, and has {now} items now",
+        where=where,
+        fix="give the same input, use key= to identify items, or start afresh: fresh=True (of a with block: ckpt rm)",
+    )
+
+
 def appended(done: bytearray, digest: bytes) -> bytearray:
     """``done`` with ``digest`` at its end; another object where something still refers to its memory as it was.
 

@@ -52,6 +52,7 @@ class Node:
     place: tuple[Any, ...]
     held: tuple[Path, ...] = ()
     source: Source | None = None
+    given_length: int | None = None
     keyed: KeyedItems | None = None
     index: int = 0
     counted: int = 0
@@ -206,6 +207,22 @@ class Node:
     @property
     def at_base(self) -> bool:
         return self.base_index == self.index
+
+
+def inputs_to_save(outer: list[Node], node: Node, *, in_block: bool) -> dict[str, Any]:
+    """What the inputs of the loop at ``node``, and of those around it, add to its state.
+
+    In a block also how long they were when they were given, as far as they travel: its variables do not.
+    """
+    found: dict[str, Any] = {"outer": [one.travelling() for one in outer]}
+    if node.keyed is not None:
+        found["done"], found["items"] = node.keyed.saved(), node.keyed.travelling()
+    elif node.source is not None:
+        found["input"] = node.source.saved()
+    if in_block:
+        given = [None if one.travelling() is None else one.given_length for one in [*outer, node]]
+        found["given"] = given if any(given) else []
+    return found
 
 
 def rerun_s(active: list[Node], rebased: Node | None) -> float:

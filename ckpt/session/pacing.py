@@ -11,13 +11,19 @@ import sys
 from typing import Any
 
 from ckpt.session.node import Node, rerun_s
-from ckpt.triggers import AT_RISK, excess_of
+from ckpt.triggers import AT_RISK, Auto, Budget, Every, excess_of, leaves
 
 RERUN_SHARE = 0.5
 """A checkpoint is taken in an inner loop if a resume from it costs at most this share of the work since the last one."""
 
 KEEP_SHARE = 0.01
 """A state is kept between checkpoints if copying it costs at most this share of the work that it saves."""
+
+
+def interval_of(trigger: Any) -> float | None:
+    """Seconds from one checkpoint to the next as ``trigger`` has it now; None if that is not known, or no matter of time."""
+    timed = [one for one in leaves(trigger) if isinstance(one, Auto | Budget | Every) and one.due_in(0, 0.0) > -math.inf]
+    return min((one.seconds if isinstance(one, Every) else one.interval_s for one in timed), default=None)
 
 
 class Pacing:

@@ -19,7 +19,7 @@ from ckpt.format.records import Kind
 from ckpt.recovery import needed_from
 from ckpt.session.journal import WANTED, Journal
 from ckpt.session.node import Node, freeze
-from ckpt.session.pacing import Pacing
+from ckpt.session.pacing import Pacing, interval_of
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, encode_results
 from ckpt.session.ticker import Chore, Ticker
@@ -167,6 +167,7 @@ class Saving:
             "where": path_text(path),
             "stall_s": round(now - began_s, 6),
             "interval_s": round(now - self._pacing.last_s, 3),
+            **({} if (wait_s := interval_of(self._services.trigger)) is None else {"wait_s": round(wait_s, 3)}),
             "ran_s": round(now - self._pacing.began_s, 3),
             "nbytes": sum(state.nbytes for state in states),
             **logged,

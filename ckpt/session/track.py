@@ -20,8 +20,8 @@ from ckpt.format.path import END, OVER, PathNode
 from ckpt.session.arrival import Arrival, give, match
 from ckpt.session.asources import AdvancedSource
 from ckpt.session.conductor import Conductor, Input
-from ckpt.session.items import check_base, check_item, consume
-from ckpt.session.node import Node
+from ckpt.session.items import check_base, check_item, check_length, consume
+from ckpt.session.node import Node, inputs_to_save
 from ckpt.session.refusals import ended_early, left_open, not_reached, refuse_entangled
 from ckpt.session.sources import ConsumedSource, Source, can_travel
 
@@ -67,12 +67,8 @@ class Track:
         """What the loop at ``node`` adds to its state."""
         extras = Extras(remade=list(self.root.remade()))
         extras.values.update(self._conductor.values_to_save())
-        if node.keyed is not None:
-            extras.values["done"], extras.values["items"] = node.keyed.saved(), node.keyed.travelling()
-        elif node.source is not None:
-            extras.values["input"] = node.source.saved()
         outer = [one for one in self.active[1:] if one is not node]
-        extras.values["outer"] = [one.travelling() for one in outer]
+        extras.values.update(inputs_to_save(outer, node, in_block=not self._captures_locals))
         return extras
 
     def held(self, node: Node, chain: list[types.FrameType]) -> Held:
@@ -236,6 +232,8 @@ class Track:
         extras = self._capture.restore(chain, parts, unbind=not self.code_changed)
         self._conductor.restored(node, saved, extras)
         above = [one for one in self.active[1:] if one is not node]
+        for one, length in zip([*above, node], extras.get("given", ()), strict=False):
+            check_length(one.given_length, length, f"line {one.line}")
         for outer, given in zip(above, extras["outer"], strict=True):
             if given is not None:
                 # The outer loop goes on with the items that came back, which the variables refer to.

@@ -31,7 +31,7 @@ def diff_checkpoints(root: StoreRoot, a: Which, b: Which) -> Diff:
         change = _change(name, sizes, contents)
         # With all chunks in common nothing differs, whether or not it is known where it is.
         if change != "same" and (change != "unknown" or chunks[0] != chunks[1]):
-            entries.append(DiffEntry(name, change, sizes[0].get(name), sizes[1].get(name)))
+            entries.append(DiffEntry(name, change, *(_known(size.get(name)) for size in sizes)))
     texts = [f"{names.address}@{record.head['number']}" for (names, _), record in zip((a, b), records, strict=True)]
     return Diff(
         a=texts[0],
@@ -55,6 +55,11 @@ def _change(name: str, sizes: list[dict[str, int]], contents: list[dict[str, tup
     if name in contents[0] and name in contents[1]:
         return "same" if contents[0][name] == contents[1][name] else "changed"
     return "unknown"
+
+
+def _known(size: int | None) -> int | None:
+    """A size in bytes; None where a record says that it is none of a buffer (-1)."""
+    return None if size is None or size < 0 else size
 
 
 def _contents(root: StoreRoot, names: RunNames, record: Record, refs: list[SnapshotRef]) -> dict[str, tuple[bytes, ...]]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Status = Literal["running", "finished", "failed", "preempted", "crashed", "damaged", "other key", "empty", "ended", "forked"]
+Status = Literal["running", "finished", "failed", "preempted", "crashed", "damaged", "other key", "empty", "ended", "forked", "reopened"]
 """``crashed``: an attempt ended without a word and is not alive. ``damaged``: the log does not verify.
 ``other key``: it cannot be verified, because it was signed with a key that this reader does not have.
-``forked``: ``ckpt fork`` has made it, and no attempt at it was begun. ``empty``: no attempt is recorded; what a removal that was interrupted leaves, or a start that was. ``ended``: an early
+``forked``: ``ckpt fork`` has made it, and no attempt at it was begun; of an attempt: it is the one that ``ckpt fork`` stands for.
+``reopened``: it was finished, and ``ckpt retry`` has opened it again. ``empty``: no attempt is recorded; what a removal that was interrupted leaves, or a start that was. ``ended``: an early
 attempt of which the log no longer says how it ended."""
 
 
@@ -124,8 +125,10 @@ class RunInfo:
     """All that is known about one run. ``checkpoints`` are those that the log still holds.
 
     ``alive`` is None where it cannot be known from here: the newest attempt runs, or ran, on another host.
-    ``operations`` counts the recorded operations behind the newest checkpoint. ``log_position`` is where the log ends
-    ("42.7", "" if it is empty): kept in another place, it can be expected at least (see docs/guarantees.md).
+    ``operations`` counts the recorded operations behind the newest checkpoint, ``recorded`` those of each kind ("steps", "items" of
+    maps, "operations" of logged objects). ``log_position`` is where the log ends
+    ("42.7", "" if it is empty): kept in another place, it can be expected at least (see docs/guarantees.md). ``every`` is the
+    trigger of the newest attempt ("" if it did not say), ``wait_s`` the time between checkpoints that it had come to at the newest one.
     """
 
     summary: RunSummary
@@ -139,6 +142,9 @@ class RunInfo:
     damages: tuple[Finding, ...]
     torn: tuple[Finding, ...]
     forked_from: str = ""
+    every: str = ""
+    wait_s: float | None = None
+    recorded: dict[str, int] = field(default_factory=dict)
 
     @property
     def newest(self) -> Attempt | None:
@@ -193,7 +199,7 @@ class Fork:
 class DiffEntry:
     """An entry that differs: "added", "removed", "resized", "changed", or "unknown" (of equal size, or small: not compared).
 
-    ``a`` and ``b`` are its sizes, -1 for what is no buffer, None where it is not.
+    ``a`` and ``b`` are its sizes, None for what is no buffer, and where it is not (of "added" ``a``, of "removed" ``b``).
     """
 
     name: str

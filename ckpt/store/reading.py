@@ -10,7 +10,7 @@ from ckpt.errors import IntegrityError, MissingKeyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
-from ckpt.history import FORK, INSTEAD_OF, History, history_of
+from ckpt.history import FORK, INSTEAD_OF, History, ending_of, history_of
 from ckpt.lease import current_holder
 from ckpt.letters import MOVED
 from ckpt.protocols import SizingStorage, Storage
@@ -116,7 +116,7 @@ def _summary(names: RunNames, stored: Stored, records: list[Record], history: Hi
         checkpoints=checkpoints[-1].head["number"] if checkpoints else 0,
         nbytes=stored.nbytes,
         last_activity=max(moments, default=None),
-        position="done" if status == "finished" else _position(_newest_position(history)) if checkpoints else "",
+        position="done" if status == "finished" else _reached(history),
         arguments=str(starts[-1].head.get("arguments", "")) if starts else "",
     )
 
@@ -125,7 +125,10 @@ def _run_status(history: History, alive: bool | None) -> Status:
     if history.finished is not None:
         return "finished"
     if not history.starts or history.starts[-1].epoch < history.reset_by:
-        return "empty"  # a removal has begun after the last attempt
+        # A removal has begun after the last attempt; or its beginning was trimmed away when the run was finished.
+        last = history.outcomes[-1] if history.outcomes else None
+        was_finished = last is not None and last.head["status"] == "finished" and last.epoch >= history.reset_by
+        return "reopened" if was_finished else "empty"
     return _attempt_status(history.starts[-1], history, alive=alive)
 
 
@@ -137,7 +140,7 @@ def _attempt_status(start: Record, history: History, *, alive: bool | None) -> S
     if FORK in start.head:
         return "forked"
     if spoken == "finished" and history.finished is None and start is history.starts[-1]:
-        return "preempted"  # `ckpt retry` has opened the run again
+        return "reopened"
     # What cannot be seen counts as running as long as nobody has taken the run over.
     return spoken or ("crashed" if alive is False else "running")
 
@@ -154,6 +157,26 @@ def _newest_position(history: History) -> Mapping[str, Any]:
     return next(since, newest).head
 
 
+def _reached(history: History) -> str:
+    """How far the run is saved. Where no loop says that, what is recorded does: a bare map has nothing else."""
+    if not history.checkpoints:
+        return ""
+    position = _position(_newest_position(history))
+    items = _recorded_since(history).get("items", 0)
+    return f"{position}, {items:,} item{'s' * (items != 1)} recorded" if position == "start" and items else position
+
+
+def _recorded_since(history: History) -> dict[str, int]:
+    """How many steps, items of maps and operations of logged objects are recorded behind the newest checkpoint."""
+    behind = history.checkpoints[-1].lsn if history.checkpoints else -1
+    found: dict[str, int] = {}
+    for record in history.operations:
+        kind = "operations" if "logged" in record.head else "items" if "items" in record.head else "steps"
+        if record.lsn > behind and (count := _count(record)):
+            found[kind] = found.get(kind, 0) + count
+    return found
+
+
 def _position(head: Mapping[str, Any]) -> str:
     return str(head.get("where", ""))
 
@@ -164,8 +187,11 @@ def describe(
     """All about one run, from its verified records."""
     history = history_of(records)
     checkpoints, starts = history.checkpoints, history.starts
-    behind = checkpoints[-1].lsn if checkpoints else -1
+    recorded = _recorded_since(history)
+    only_result = history.finished is not None and bool(history.finished.sections)
     last = history.finished or (history.outcomes[-1] if history.outcomes else None)
+    if last is not None and last.head["status"] == "finished" and last is not history.finished:
+        last = None  # `ckpt retry` has opened the run again
     settled = last is not None and (last is history.finished or bool(starts and starts[-1].epoch == last.epoch))
     alive = _alive_now(root, names, history)
     status = "damaged" if damages else _run_status(history, alive)
@@ -176,15 +202,18 @@ def describe(
         arguments=summary.arguments,
         alive=alive,
         attempts=(
-            *_early_attempts(records, starts),
+            *_early_attempts(records, history),
             *(_attempt(start, records, history, alive=alive if start is starts[-1] else False) for start in starts),
         ),
-        checkpoints=tuple(_checkpoint(record, stored.sizes) for record in checkpoints),
-        operations=sum(_count(record) for record in history.operations if record.lsn > behind),
+        checkpoints=tuple(_checkpoint(record, stored.sizes, ended=only_result) for record in checkpoints),
+        operations=sum(recorded.values()),
+        recorded=recorded,
         log_position=lsn_text(records[-1].lsn) if records else "",
         outcome=_outcome(last) if last is not None and settled else None,
         damages=tuple(damage_findings(names, damages)),
         torn=tuple(torn_findings(names, torn)),
+        every=str(starts[-1].head.get("every", "")) if starts else "",
+        wait_s=checkpoints[-1].head.get("wait_s") if checkpoints else None,
         forked_from=next((str(start.head[FORK]) for start in starts if FORK in start.head), ""),
     )
 
@@ -209,15 +238,16 @@ def torn_findings(names: RunNames, torn: Iterable[TornTail]) -> list[Finding]:
     ]
 
 
-def _early_attempts(records: list[Record], starts: list[Record]) -> list[Attempt]:
+def _early_attempts(records: list[Record], history: History) -> list[Attempt]:
     """Attempts whose records a trim cut off, from the list that checkpoints repeat."""
-    known = {start.epoch for start in starts}
+    known = {start.epoch for start in history.starts}
+    spoken: dict[int, Any] = {record.epoch: ending_of(record) for record in history.outcomes}
     found: dict[int, Attempt] = {}
     for record in records:
         for one in record.head.get("attempts", ()):
             number = one["attempt"]
             if number not in known:
-                how, lived_s = one.get("how", "ended"), one.get("lived_s")
+                how, lived_s = spoken.get(number, one.get("how", "ended")), one.get("lived_s")
                 ended = None if lived_s is None else one["started"] + lived_s
                 found[number] = Attempt(number, how, one["host"], one["pid"], one["started"], ended, (), "", "", "")
     return [found[number] for number in sorted(found)]
@@ -249,7 +279,8 @@ def has_its_packs(record: Record, sizes: Mapping[str, int]) -> bool:
         return False
 
 
-def _checkpoint(record: Record, sizes: Mapping[str, int]) -> Checkpoint:
+def _checkpoint(record: Record, sizes: Mapping[str, int], *, ended: bool) -> Checkpoint:
+    """``ended``: the job is over, and nothing but its result is kept."""
     head = record.head
     return Checkpoint(
         number=head["number"],
@@ -265,7 +296,7 @@ def _checkpoint(record: Record, sizes: Mapping[str, int]) -> Checkpoint:
         stored_nbytes=head["stored_nbytes"],
         captured=dict(head.get("captured", {})),
         remade=tuple(head.get("remade", ())),
-        kept=has_its_packs(record, sizes),
+        kept=not ended and has_its_packs(record, sizes),
         logged={name: (kind, size) for name, (kind, size) in head.get("logged", {}).get("objects", {}).items()},
     )
 

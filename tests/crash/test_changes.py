@@ -155,6 +155,28 @@ def test_items_added_behind_the_resume_point_are_processed(name: str, fork_host:
     assert attempt.result == [*ITEMS, "g"], attempt.err
 
 
+@pytest.mark.parametrize("after", [[*ITEMS, "g"], ITEMS[:5]])
+@pytest.mark.parametrize(
+    "name", ["input_of_a_block_in_a_variable", "input_of_a_block_around_an_inner_loop", "queue_of_a_block_that_grows"]
+)
+def test_input_of_a_block_that_became_longer_or_shorter_is_refused(
+    name: str, after: list[str], fork_host: ForkHost, scratch: Path
+) -> None:
+    attempt = run_with_input(Form(fork_host, name, scratch), ITEMS, after)
+    assert attempt.status == 1, attempt.err
+    said = attempt.err.rpartition("InputChangedError")[2]
+    assert f"had 6 items when the checkpoint was taken, and has {len(after)} items now" in said, attempt.err
+    assert "ckpt rm" in said, "a block has no fresh=True"
+
+
+def test_list_that_a_block_itself_makes_longer_is_no_changed_input(fork_host: ForkHost, scratch: Path) -> None:
+    form = Form(fork_host, "queue_of_a_block_that_grows", scratch)
+    attempt = run_with_input(form, ITEMS, ITEMS)
+    assert attempt.result == [*ITEMS, *(item * 2 for item in ITEMS)], attempt.err
+    again = form.run(**EVERY)
+    assert again.result == attempt.result, "a block that is finished gives its last state"
+
+
 @pytest.mark.parametrize(
     "after",
     [

@@ -348,7 +348,7 @@ MUTANTS = (
     ),
     Mutant(
         "a budget has no bound on the work at risk", "8", "triggers.py",
-        "min(self._budget_s(), self._bound_s())) - now_s", "self._budget_s()) - now_s",
+        "min(self._budget_s(), self._bound_s()))", "self._budget_s())",
         "tests/unit/test_triggers.py", "test_work_at_risk_is_bounded_whatever_checkpoints_cost_and_storages_take",
     ),
     Mutant(

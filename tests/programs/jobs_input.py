@@ -108,3 +108,38 @@ def from_binary() -> Any:
 @form
 def binary_file_beside_the_loop() -> object:
     return from_binary()
+
+
+@form
+def input_of_a_block_in_a_variable() -> object:
+    items = read_items()
+    with ckpt.open("variable") as run:
+        state = run.state(done=[])
+        for item in run.loop(items):
+            tick()
+            state.done.append(item)
+    return state.done
+
+
+@form
+def input_of_a_block_around_an_inner_loop() -> object:
+    items = read_items()
+    with ckpt.open("around") as run:
+        state = run.state(done=[])
+        for item in run.loop(items):
+            for part in run.loop([0, 1]):
+                tick()
+                state.done.append([item, part])
+    return state.done
+
+
+@form
+def queue_of_a_block_that_grows() -> object:
+    with ckpt.open("queue") as run:
+        state = run.state(done=[], queue=read_items())
+        for item in run.loop(state.queue):
+            tick()
+            state.done.append(item)
+            if len(item) == 1:
+                state.queue.append(item * 2)
+    return state.done

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from ckpt.bench import Spread, advise, daly_interval, useful_share, young_interval
+from ckpt.bench import Request, Spread, _measured, _Trial, advise, daly_interval, useful_share, young_interval
+from ckpt.trial import trace_of
 
 JOB = """\
 import random, sys, ckpt
@@ -171,3 +172,26 @@ def test_the_advised_interval_beats_others() -> None:
 def test_a_spread_has_its_median_and_its_ends() -> None:
     assert Spread.of([]) is None
     assert Spread.of([5, 1, 2, 4, 3]) == Spread(3, 5, 1, 5, 5)
+
+
+def test_start_that_a_program_has_without_checkpoints_too_is_not_subtracted_from_the_other_side_only() -> None:
+    def trial(seconds: float, *events: tuple[str, float]) -> _Trial:
+        details = {"stall_s": 0.0, "persist_s": 0.0, "interval_s": 1.0, "nbytes": 1, "stored_nbytes": 1, "path": True, "reason": "trigger"}
+        return _Trial(Path(), 0.0, seconds, events=[{"event": name, "at": at, **details} for name, at in events])
+
+    plain = trial(4.3, ("called", 0.1), ("entered", 0.4))
+    ours = trial(4.5, ("called", 0.1), ("entered", 0.6), ("checkpoint", 0.7))
+    found = _measured(Request(("job.py",), 1, 3600.0), [plain], [ours], [{"seconds": 4.0, "cost_s": 0.01}], (None, ""))
+    assert found.start_s.median == pytest.approx(0.2)
+    assert found.overhead.median == pytest.approx(0.0)
+    assert found.whole.median == pytest.approx(0.2 / 4.3)
+
+
+def test_a_disabled_job_tells_its_trial_where_its_call_begins_and_its_first_line_is(script: Path) -> None:
+    folder = script.parent / "trial"
+    folder.mkdir()
+    paths = os.pathsep.join([os.getcwd(), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths, "CKPT_TRIAL": str(folder), "CKPT_DISABLE": "1"}
+    subprocess.run([sys.executable, str(script), "1"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    lines = trace_of(folder).read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["called", "entered"]

@@ -15,8 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 from unit.runs import Writing, make_run, start_live_run
 
+import ckpt
 from ckpt.cli import cli
 from ckpt.cli.render import moment_text
+from ckpt.format.records import Kind
+from ckpt.store import Store
 
 
 @pytest.fixture
@@ -119,7 +122,7 @@ def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, cal
         "sim.log",
         "made again",
         "97.7 KiB",
-        "0 recorded since the last checkpoint",
+        "nothing since the last checkpoint",
         "started again",
     ]:
         assert words in text, words
@@ -290,3 +293,60 @@ def test_each_command_explains_itself() -> None:
         assert result.exit_code == 0
         assert command.help
     assert CliRunner().invoke(cli, ["--version"]).output.startswith("ckpt, version ")
+
+
+def test_show_tells_the_trigger_and_the_interval_that_it_had_come_to(store: Path, call: Callable[..., Result]) -> None:
+    writing = Writing.start(store, every="auto")
+    writing.checkpoint(3, wait_s=1.5)
+    writing.end()
+    assert "auto, which is each 1.5 s at the newest" in call("show", "sim").output
+
+
+def test_show_of_a_finished_job_keeps_no_checkpoint(store: Path, call: Callable[..., Result]) -> None:
+    make_run(store)
+    assert [one.kept for one in Store(store).open("sim").checkpoints] == [False, False]
+    refused = call("fork", "sim", "--at", "1")
+    assert refused.exit_code == 2
+    assert "only its result is kept" in refused.stderr
+
+
+def test_what_is_recorded_is_called_by_its_kind(store: Path, call: Callable[..., Result]) -> None:
+    writing = Writing.start(store)
+    writing.checkpoint(0, path=[], where="start")
+    head = {"map": "00", "step": "fetch", "where": "", "items": 70, "outcome": "ok", "bytes": 4, "failed": []}
+    writing.log.append(Kind.OPERATION, head, [b"", b""])
+    writing.operation()
+    writing.end()
+    assert Store(store).list()[0].position == "start, 70 items recorded"
+    assert Store(store).open("sim").recorded == {"items": 70, "steps": 1}
+    assert "70 items, 1 step since the last checkpoint" in call("show", "sim").output
+
+
+def only_even(number: int) -> int:
+    if number % 2:
+        raise ValueError(number)
+    return number
+
+
+def test_finished_run_that_retry_opened_is_listed_as_reopened(store: Path, call: Callable[..., Result]) -> None:
+    @ckpt.job(name="sim", store=store)
+    def evens() -> int:
+        return sum(not isinstance(one, ckpt.Failed) for one in ckpt.map(only_even, range(4), on_error="collect"))
+
+    assert evens() == 2
+    assert call("retry", "sim", "--failed").exit_code == 0
+    info = Store(store).open("sim")
+    assert (info.summary.status, info.attempts[0].status) == ("reopened", "reopened")
+    assert info.outcome is None, "its result does not count any more"
+
+
+def test_reopened_run_is_listed_as_such_where_its_beginning_was_trimmed_away(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}"
+
+    @ckpt.job(name="sim", store=url)
+    def evens() -> int:
+        return sum(not isinstance(one, ckpt.Failed) for one in ckpt.map(only_even, range(4), on_error="collect"))
+
+    evens()
+    Store(url, unsigned=True).retry("sim")
+    assert Store(url, unsigned=True).open("sim").summary.status == "reopened"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -127,3 +130,14 @@ def test_arguments_without_a_digest_and_results_without_a_pickle_are_fine() -> N
 
 def lambda_free(value: object) -> object:
     return value
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["@ckpt.job\ndef work():\n    for _ in ckpt.loop([1]): pass\nwork()", "with ckpt.open('block') as run:\n    run.checkpoint()"],
+)
+def test_disabled_program_loads_nothing_of_what_stores_and_recovers(program: str) -> None:
+    text = f"import sys, ckpt\n{program}\nprint(*sorted({{'ckpt.log', 'ckpt.snapshot', 'ckpt.session.run'}} & {{*sys.modules}}))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout == "\n"

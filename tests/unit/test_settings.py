@@ -10,6 +10,7 @@ import pytest
 import ckpt
 from ckpt.errors import OptionError
 from ckpt.settings import DEFAULT_STORE, Environment, Options, parse_duration
+from ckpt.triggers import Every
 
 
 @pytest.mark.parametrize(
@@ -193,12 +194,40 @@ def test_size_is_understood(text: str, nbytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"memory_limit": "much"}, {"memory_limit": 0}, {"memory_limit": "-1MB"}, {"mtbf": "often"}, {"mtbf": 0}]
+    "wrong", [{"memory_limit": "much"}, {"memory_limit": 0}, {"memory_limit": "-1MB"}, {"mtbf": "often"}, {"mtbf": 0}, {"mtbf": []}]
 )
 def test_wrong_limit_or_time_between_failures_is_refused_with_the_fix(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError) as caught:
         Options(**wrong)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(("wrong", "named"), [({"mtbf": "6"}, "mtbf='6'"), ({"sync": "interval:5"}, "sync='interval:5'")])
+def test_duration_that_is_none_is_refused_under_the_name_of_its_option(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(OptionError, match=named):
+        Options(**wrong)
+
+
+@pytest.mark.parametrize("every", ["10m|", "|10m", "1%|often|5m"])
+def test_joined_triggers_that_are_not_understood_are_shown_whole(every: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        ckpt.job(every=every)(len)
+    assert f"every={every!r} is not understood" in str(caught.value)
+
+
+@pytest.mark.parametrize("every", ["1%", "30s|1000it", Every(5.0)])
+def test_time_between_failures_that_would_be_ignored_is_refused(every: Any) -> None:
+    with pytest.raises(OptionError, match="has no effect"):
+        ckpt.job(every=every, mtbf="6h")
+    with pytest.raises(OptionError, match="has no effect"):
+        ckpt.open("block", every=every, mtbf="6h")
+    ckpt.job(every="auto|1000it", mtbf="6h")
+
+
+def test_time_between_failures_alone_means_auto(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CKPT_EVERY", "30s")
+    assert Environment.read().apply(Options(mtbf="6h")).every == "auto"
+    assert Environment.read().apply(Options(mtbf="6h", every="1it|auto")).every == "1it|auto"
 
 
 def test_time_between_failures_is_a_text_or_seconds() -> None:

@@ -107,6 +107,8 @@ def test_fork_of_any_kept_checkpoint_goes_on_from_there_without_its_origin(
         assert grow.options(run_id=one.address.partition("/")[2])(10) == expected
         first = CALLS[0] if CALLS else 10
         assert first == one.checkpoint - numbers[-1] + 7, "the steps behind the checkpoint are executed again, no others"
+        begun, *_, ended = store.open(one.address).attempts
+        assert (begun.status, ended.status) == ("forked", "finished"), "number 1 is the fork itself, and no attempt"
     assert store.verify() == []
 
 
@@ -313,6 +315,7 @@ def test_diff_names_what_differs_and_what_it_takes(store: Store) -> None:
     assert changes["field"] == "changed"
     assert "fixed" not in changes
     assert changes["seen"] == "unknown"
+    assert [(one.a, one.b) for one in found.entries if one.name.endswith(".seen")] == [(None, None)]
     assert found.shared_nbytes >= 160_000
     assert found.only_a_nbytes >= 160_000 <= found.only_b_nbytes
     assert store.diff(a, a).entries == ()
@@ -383,4 +386,5 @@ def test_fork_of_a_block_shows_its_state_and_is_spoken_of_as_a_block(tmp_path: P
         assert run.attempt == 2  # and the loop is not there
     assert refused.value.fix.endswith("start afresh: ckpt rm steps/mine"), "a block has no fresh=True"
     assert Store(".ckpt").open("steps/mine").summary.status == "failed"
+    assert [one.status for one in Store(".ckpt").open("steps/mine").attempts] == ["forked", "failed"]
     assert Store(".ckpt").open("steps/mine").forked_from == info.summary.address + f"@{info.checkpoints[-1].number}"
