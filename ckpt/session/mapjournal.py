@@ -110,7 +110,7 @@ class MapJournal:
 
     def __init__(self, run: Run, services: Services, naming: Naming, found: Found, *, with_failed: bool) -> None:
         """``with_failed``: that an item failed is its result, and comes back; otherwise it is executed again."""
-        self.address = run.address
+        self.address, self.identity = run.address, naming.identity
         self._run, self._services, self._naming, self._found = run, services, naming, found
         self._log, self._letters, self._unreleased = services.log, services.letters, _Unreleased()
         self._durable, self._with_failed = services.options.sync_interval_s == 0, with_failed
