@@ -22,6 +22,10 @@ FORK, RESET = "fork", "reset_to"
 INSTEAD_OF = "instead_of"
 """Key in the heads that tell how an attempt of a fork was started: its command by itself starts the run of this address."""
 
+IDENTIFIED_BY = "identified_by"
+"""Key in the heads that tell how an attempt was started: the run id that its arguments make, if they name the run, or
+the one that it is a fork of."""
+
 RETRY = "retry"
 """Key in the head of the FENCE by which ``retry`` takes a run over."""
 

@@ -21,7 +21,7 @@ from ckpt.capture.visible import Visible
 from ckpt.errors import CkptError, Preempted, StorageError
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind
-from ckpt.history import History, history_of
+from ckpt.history import IDENTIFIED_BY, INSTEAD_OF, History, history_of
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
@@ -61,11 +61,6 @@ class Attempt:
     run: Run
     signals: StopSignals
     root: StoreRoot
-
-    @property
-    def is_named_by_arguments(self) -> bool:
-        """Whether other arguments would have been another run."""
-        return not self.plan.options.run_id and not isinstance(self.plan.options.key, str)
 
     @contextmanager
     def running(self) -> Iterator[Run]:
@@ -148,14 +143,14 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
-        finished = None
+        finished, identity = None, plan.identify() if plan.is_named_by_arguments else ""
         if view is not None:
             view.expect(plan.options.expect_at_least, plan.names)
             history = history_of(view.records)
-            check_arguments(plan, view, history)
+            identity = check_arguments(plan, view, history) or identity
             finished = _finished(plan, root, view, history)
         if finished is None:
-            return _open(plan, root, lease, holder, view)
+            return _open(plan, root, lease, _facts(plan, holder, root.redact, identity), view)
     except BaseException:
         lease.release()
         raise
@@ -193,8 +188,7 @@ def _open_store(plan: Plan) -> StoreRoot:
     return root
 
 
-def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
-    facts = _facts(plan, holder, root.redact)
+def _open(plan: Plan, root: StoreRoot, lease: HeldLease, facts: dict[str, Any], seen: LogView | None) -> Attempt:
     place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
     log, view = LogWriter.take_over(place, fence=facts, known=seen)
     try:
@@ -277,7 +271,7 @@ def _services(
     return services
 
 
-def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str, Any]:
+def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str], identity: str) -> dict[str, Any]:
     """What the log says of an attempt: enough to start it again, nothing of the environment, and no credentials."""
     return {
         **asdict(holder),
@@ -290,7 +284,8 @@ def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str
         "python": sys.version.split()[0],
         "ckpt": __version__,
         "code": dict(plan.code),
-        **({"instead_of": plan.instead_of} if plan.instead_of else {}),
+        **({IDENTIFIED_BY: identity} if identity else {}),
+        **({INSTEAD_OF: plan.instead_of} if plan.instead_of else {}),
     }
 
 
