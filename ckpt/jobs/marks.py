@@ -138,7 +138,8 @@ def step(function: Any = None, **options: Any) -> Any:
 def operation_key() -> str:
     """Inside a step: a text that is the same whenever this operation is executed again, for idempotent requests.
 
-    32 hexadecimal digits, of this operation of this run alone: a step, or an item of a map, whose function is executed.
+    32 hexadecimal digits, of this operation of this run alone: a step, or an item of a map, whose function is executed. A run that
+    is started afresh (``fresh=True``) has other ones from then on; after ``ckpt reset`` they are the same, after ``ckpt rm``, too.
     Outside a job and with ``CKPT_DISABLE=1``, where nothing is remembered, each execution of a step, and each call of a
     map, has random ones. OptionError outside a step.
     """

@@ -21,7 +21,7 @@ from ckpt.capture.visible import Visible
 from ckpt.errors import CkptError, Preempted, StorageError
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind
-from ckpt.history import IDENTIFIED_BY, INSTEAD_OF, History, history_of
+from ckpt.history import AFRESH, IDENTIFIED_BY, INSTEAD_OF, History, history_of
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
@@ -115,9 +115,16 @@ class Attempt:
             head = self.services.status_head("failed", self.services.redact(f"{type(error).__name__}: {error}")[:500])
         self.services.log.append(Kind.STATUS, {**head, **self.run.cost_head()}, durable=True)
         # Not after an interrupt or an exit, which is no mistake of the code; and not by an attempt that was overtaken.
-        if isinstance(error, Exception) and self.services.saved_at:
-            saved = self.services.saved_at
-            events.say(f"{self.plan.names.address}: failed; saved at {saved}: mend it and start it again")
+        if isinstance(error, Exception) and (saved := self._saved()):
+            events.say(f"{self.plan.names.address}: failed; {saved}: mend it and start it again")
+
+    def _saved(self) -> str:
+        """What a next attempt has; empty if it begins with nothing."""
+        if position := self.services.saved_at:
+            return f"saved at {position}"
+        if self.services.found_results or self.run.operations.recorded > self.run.operations.failed_items:
+            return "the recorded results of its steps and maps are saved"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +223,8 @@ def _services(
     names, key, clock = plan.names, root.key, plan.clock
     history = history_of(view.records)
     attempts = earlier_attempts(view.records, history, log.epoch)
+    if history.afresh:
+        facts[AFRESH] = history.afresh
     _report_torn(view)
 
     def read(ref: SnapshotRef) -> list[Any]:
@@ -231,6 +240,7 @@ def _services(
         if resume is not None and history.finished is None:
             fresh = code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", MIXED)
     if fresh:
+        facts[AFRESH] = log.epoch
         log.append(Kind.STATUS, {**facts, "status": "reset", "when": clock.now()}, durable=True)
         resume, history = None, History(began_lsn=log.position)
     snapshots = SnapshotWriter(root.storage, names, key, log.epoch)

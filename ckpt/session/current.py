@@ -210,7 +210,7 @@ def address_of_operation() -> str | None:
     """The run whose operation this thread executes: told by whoever sent the item, else the run of the process."""
     address = _address.get()
     if address is None and (run := run_of_process()) is not None:
-        return run.address
+        return run.key_address
     return address
 
 

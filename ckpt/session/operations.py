@@ -89,7 +89,9 @@ class Operations:
     def __init__(self, services: Services, track: Track, recorded: Recorded) -> None:
         self._services, self._track, self._recorded = services, track, recorded
         self.recorded = 0
-        """Steps that this attempt has recorded."""
+        """Steps, and items of maps, that this attempt has recorded."""
+        self.failed_items = 0
+        """Those of them that failed, and are executed again on a resume."""
         self._durable = services.options.sync_interval_s == 0
         self._async: AsyncOperations | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,51 @@ def test_keys_of_coroutines_are_their_own_and_the_same_again(tmp_path: Path) -> 
     first, second = (asyncio.run(of_coroutines.options(store=tmp_path / name)()) for name in "ab")
     assert first == second
     assert len(set(first)) == len(first) == 14
+
+
+@ckpt.job(key="fresh", name="fresh", every="1it")
+def started(file: str) -> list[str]:
+    keys = [ckpt.step(key)(1), *ckpt.map(key, [1])]
+    for i in ckpt.loop(range(40)):
+        keys.append(ckpt.step(key)(i))
+        if i in (1, 30) and not Path(f"{file}-{i}").exists():
+            Path(f"{file}-{i}").touch()
+            raise Dies
+    return keys
+
+
+def test_a_run_that_is_started_afresh_has_new_keys_which_no_later_attempt_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckpt.retention.ROTATE_BYTES", 0)  # the record of the fresh start is trimmed soon
+    run, file = started.options(store=tmp_path / "one"), str(tmp_path / "died")
+
+    def to_the_end(first: Any) -> list[str]:
+        SEEN.clear()
+        for call in (first, run):
+            with pytest.raises(Dies):
+                call(file)
+        keys: list[str] = run(file)
+        assert set(SEEN) == set(keys), "a step that was executed again had its key again"
+        for i in (1, 30):
+            Path(f"{file}-{i}").unlink()
+        return keys
+
+    first = to_the_end(run)
+    second = to_the_end(run.options(fresh=True))
+    third = to_the_end(run.options(fresh=True))
+    assert len({*first, *second, *third}) == 3 * 42
+    assert ckpt.Store(tmp_path / "one").verify() == []
+
+
+def test_a_run_that_is_reset_has_the_same_keys_again(tmp_path: Path) -> None:
+    file = str(tmp_path / "died")
+    Path(f"{file}-1").touch()
+    with pytest.raises(Dies):
+        started.options(store=tmp_path / "one", keep=50)(file)
+    store = ckpt.Store(tmp_path / "one")
+    store.reset("fresh", to=store.open("fresh").checkpoints[1].number)
+    before = set(SEEN)
+    SEEN.clear()
+    started.options(store=tmp_path / "one")(file)
+    assert SEEN[0] in before
