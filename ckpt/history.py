@@ -22,6 +22,13 @@ FORK, RESET = "fork", "reset_to"
 INSTEAD_OF = "instead_of"
 """Key in the heads that tell how an attempt of a fork was started: its command by itself starts the run of this address."""
 
+IDENTIFIED_BY = "identified_by"
+"""Key in the heads that tell how an attempt was started: the run id that its arguments make, if they name the run, or
+the one that it is a fork of."""
+
+AFRESH = "afresh"
+"""Key in the heads of STATUS and CHECKPOINT records: the attempt that started the run afresh, if one did. Trims leave it."""
+
 RETRY = "retry"
 """Key in the head of the FENCE by which ``retry`` takes a run over."""
 
@@ -37,7 +44,8 @@ class History:
     """Records of one run by what they tell, each list in the order of the log.
 
     ``checkpoints`` and ``operations``: those that count, so none from before the run was last started afresh, by the STATUS
-    record ``began_lsn`` of the attempt ``reset_by`` (0, 0: it never was). ``finished``: the STATUS record that holds the
+    record ``began_lsn`` of the attempt ``reset_by`` (0, 0: it never was, or that record is trimmed; ``afresh`` still knows the
+    attempt that did it as one of the run). ``finished``: the STATUS record that holds the
     result of a run that is over. ``starts``: for each attempt the record that tells how it was started: its FENCE, or what
     repeats it after a trim. ``outcomes``: how attempts said that they ended.
     """
@@ -47,6 +55,7 @@ class History:
     finished: Record | None = None
     began_lsn: int = 0
     reset_by: int = 0
+    afresh: int = 0
     starts: list[Record] = field(default_factory=list)
     outcomes: list[Record] = field(default_factory=list)
 
@@ -75,6 +84,8 @@ def history_of(records: Iterable[Record]) -> History:
     """Sort the records of a log, or of its newest segments. Nothing before the last "reset" counts."""
     history, starts = History(), dict[int, Record]()
     for record in records:
+        if AFRESH in record.head:
+            history.afresh = int(record.head[AFRESH])
         status = record.head.get("status") if record.kind is Kind.STATUS else None
         if record.kind is Kind.CHECKPOINT:
             history.checkpoints.append(record)
@@ -83,7 +94,8 @@ def history_of(records: Iterable[Record]) -> History:
         elif status == "running" or (record.kind is Kind.FENCE and not record.head.keys() & UPKEEP):
             starts.setdefault(record.epoch, record)
         elif status == "reset":
-            history = History(began_lsn=record.lsn, reset_by=record.epoch, outcomes=history.outcomes)
+            afresh = int(record.head.get(AFRESH, history.afresh))
+            history = History(began_lsn=record.lsn, reset_by=record.epoch, afresh=afresh, outcomes=history.outcomes)
         elif status == "reopened":
             # Items that failed are to be tried again. The last state of a block is behind all of them.
             history.finished = None

@@ -76,6 +76,10 @@ def acquire(
     return found
 
 
+WAIT = "wait for it with wait=SECONDS"
+"""What a fix says of a live attempt."""
+
+
 def current_holder(storage: Storage, names: RunNames) -> Holder | None:
     """Who holds the run's lease now; None if nobody does. Takes nothing, so it disturbs nobody. StorageError.
 
@@ -238,12 +242,12 @@ def _is_locked(fd: int) -> bool:
 def _busy(names: RunNames, holder: Holder | None, now_s: float, wait_s: float | None) -> RunBusyError:
     waited = f" (waited {wait_s:g} s)" if wait_s else ""
     if holder is None:
-        what, fix = f"another process runs it{waited}", "wait for it with wait=SECONDS, or stop that process"
+        what, fix = f"another process runs it{waited}", f"{WAIT}, or stop that process"
         return RunBusyError(what, host="", pid=0, since=now_s, where=names.address, fix=fix)
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.started))
     lasts = span_text(max(0.0, now_s - holder.started))
     what = f"process {holder.pid} on {holder.host} runs it, since {since} (for {lasts}){waited}"
-    fix = f"wait for it with wait=SECONDS, or stop that process (on {holder.host}: kill {holder.pid})"
+    fix = f"{WAIT}, or stop that process (on {holder.host}: kill {holder.pid})"
     if holder.pid == os.getpid() and holder.alive():
         what = f"this process itself runs it, since {since}{waited}"
         fix = "end its first use in this program, or give the second one another run_id"

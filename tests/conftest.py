@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -23,6 +24,9 @@ hypothesis.settings.load_profile("tests")
 if os.environ.get("CKPT_TEST_MUTANT"):  # that a test fails is all that is asked: the smallest example takes too long
     hypothesis.settings.register_profile("mutant", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
     hypothesis.settings.load_profile("mutant")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job; the jobs that tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAY_BE_MISSING = ("torch",)
 """Packages that ``[dev]`` does not install, because of their size; tests that need them are skipped everywhere."""

@@ -54,6 +54,7 @@ def reset(store: Store, address: str, to: int, yes: bool) -> None:
     What came after does not count any more: steps that were recorded since are executed again.
     """
     whole = store.find(address)
+    store.check_reset(whole, to=to)  # before anybody is asked
     if not yes:
         click.confirm(f"take {whole} back to checkpoint {to}?", abort=True)
     number = store.reset(whole, to=to)

@@ -293,11 +293,16 @@ def repair_lines(done: Repair) -> Iterator[str]:
         yield f"{done.address} would be repaired{needs}; it would go on at {done.resumes}"
 
 
+def one_line(text: str) -> str:
+    """What is said in several lines (an error and its fix), in one."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 def letter_lines(letters: Sequence[DeadLetter], now: float) -> Iterator[str]:
     """One line for each failed item."""
     for one in letters:
         tries = f"{one.attempts} attempt{'s' * (one.attempts != 1)}"
-        yield f"{one.item[:12]}  {one.step}  {one.text}  {one.error} ({tries}, {moment_text(one.when, now)})"
+        yield f"{one.item[:12]}  {one.step}  {one_line(one.text)}  {one_line(one.error)} ({tries}, {moment_text(one.when, now)})"
 
 
 def entry_text(entry: Entry) -> str:
@@ -318,7 +323,7 @@ def entry_text(entry: Entry) -> str:
         says = f"number {head.get('number', '?')} ({head.get('reason', '?')}), state {size_text(head.get('nbytes', 0))}"
         says += f", stood still {span_text(head.get('stall_s', 0.0))}"
     elif entry.kind == "status":
-        says = str(head.get("status", "?")) + (f": {head['error']}" if head.get("error") else "")
+        says = str(head.get("status", "?")) + (f": {one_line(str(head['error']))}" if head.get("error") else "")
     else:
         says = "earlier segments end here"
     return f"{entry.lsn:>10}  {entry.kind:<10}  {says}"

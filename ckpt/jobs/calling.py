@@ -42,13 +42,19 @@ def _identify(function: Callable[..., Any], options: Options, bound: dict[str, A
     """
     key = options.key
     if callable(key):
-        subject = key(**bound) if not _has_variadic(function) else key(*bound.values())
-        return options.run_id or _digest(function, subject)[:16], {}
+        return options.run_id or _name_by_arguments(function, key, bound), {}
     name = options.run_id or key
     if name is None:
-        return _digest(function, bound)[:16], {}
+        return _name_by_arguments(function, None, bound), {}
     run_id = name if options.run_id or is_run_id(name) else hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
     return run_id, _digests(bound)
+
+
+def _name_by_arguments(function: Callable[..., Any], key: Any, bound: dict[str, Any]) -> str:
+    """The id of a run that is given none. IdentityError."""
+    if not callable(key):
+        return _digest(function, bound)[:16]
+    return _digest(function, key(**bound) if not _has_variadic(function) else key(*bound.values()))[:16]
 
 
 def _digests(bound: dict[str, Any]) -> dict[str, str]:
@@ -114,6 +120,7 @@ def _plan(function: Callable[..., Any], options: Options, environment: Environme
     run_id, argument_digests = _identify(function, options, bound)
     job = options.name or default_name(function)
     fork = environment.fork_of(job, run_id)
+    by_arguments = not options.run_id and not isinstance(options.key, str)
     return Plan(
         names=RunNames(job, fork or run_id),
         instead_of=f"{job}/{run_id}" if fork else "",
@@ -123,6 +130,7 @@ def _plan(function: Callable[..., Any], options: Options, environment: Environme
         arguments=", ".join(f"{name}={short_text(value)}" for name, value in bound.items()),
         argument_digests=argument_digests,
         captures_locals=True,
+        identify=lambda: run_id if by_arguments else _name_by_arguments(function, options.key, bound),
     )
 
 
@@ -148,7 +156,7 @@ def _attempt(
     attempt: Attempt, function: Callable[..., Any], arguments: Arguments, outside: list[tuple[str, Any]]
 ) -> Any:
     with attempt.running() as run:
-        if attempt.is_named_by_arguments and run.attempt == 1:
+        if attempt.plan.is_named_by_arguments and run.attempt == 1:
             from ckpt.jobs.unfinished import say_unfinished  # only where a run is new
 
             say_unfinished(attempt.root, attempt.plan.names, attempt.plan.arguments)

@@ -122,7 +122,7 @@ def step(function: Any = None, **options: Any) -> Any:
     def recorded(*args: Any, **kwargs: Any) -> Any:
         run = current.run_of_process()
         if run is None or not run.alive or current.in_step() is not None:
-            return function(*args, **kwargs)
+            return current.called_plainly(function, args, kwargs)
         if not specs:
             from ckpt.session.operations import make_spec
 
@@ -138,14 +138,19 @@ def step(function: Any = None, **options: Any) -> Any:
 def operation_key() -> str:
     """Inside a step: a text that is the same whenever this operation is executed again, for idempotent requests.
 
-    32 hexadecimal digits. OptionError outside a step; in a step that runs plain (no job) a key that never repeats.
+    32 hexadecimal digits, of this operation of this run alone: a step, or an item of a map, whose function is executed. A run that
+    is started afresh (``fresh=True``) has other ones from then on; after ``ckpt reset`` they are the same, after ``ckpt rm``, too.
+    Outside a job and with ``CKPT_DISABLE=1``, where nothing is remembered, each execution of a step, and each call of a
+    map, has random ones. OptionError outside a step.
     """
     identity, address = current.in_step(), current.address_of_operation()
-    if identity is None or address is None:
+    if identity is None:
+        identity, address = current.plain_identity(), None
+    if identity is None:
         raise OptionError("operation_key() is called outside a step", fix="call it in a function that runs as ckpt.step")
     from ckpt.session.operations import operation_key as key_of
 
-    return key_of(address, identity)
+    return key_of(address or "", identity)
 
 
 def current_run() -> Run | None:

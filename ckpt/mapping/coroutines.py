@@ -127,7 +127,7 @@ class CoroutinePool:
 
 async def _outcome(work: Work, identity: bytes, item: Any) -> Outcome:
     began = timer()
-    work.inside(identity, work.address)
+    work.begin(identity)
     try:
         return OK, to_bytes(await work.function(item)), "", False, timer() - began
     except asyncio.CancelledError as error:
@@ -139,7 +139,7 @@ async def _outcome(work: Work, identity: bytes, item: Any) -> Outcome:
     except Exception as error:  # noqa: BLE001 - it is what the item gave: the map decides what becomes of it
         return work.failure(error, began)
     finally:
-        work.inside(None, work.address)
+        work.end()
 
 
 class _LoopThread:

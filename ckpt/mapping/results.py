@@ -40,6 +40,8 @@ class Journal(Protocol):
     """Where a map's results are recorded. Called by the thread that iterates, except for ``record``."""
 
     address: str
+    identity: bytes
+    """Which map of the run ``address`` this is: the same in every attempt."""
     grace_s: float
     """How long what is being executed may take to be recorded, when the map is stopped."""
 
@@ -222,7 +224,10 @@ class Results:
             return
         if self._engine is None:
             setting = self._setting
-            work = Work(self._function, _tuple(self._options.retry_on), self._journal.address, setting.inside)
+            journal = self._journal
+            work = Work(
+                self._function, _tuple(self._options.retry_on), journal.address, journal.identity, setting.inside
+            )
             pool = pool_of(self._options, work, self._tasks)
             self._engine = Engine(pool, self._options, setting.clock, setting.entropy(8), self._journal.record)
             self._engine.told = self._told
@@ -335,8 +340,10 @@ def _tuple(given: Any) -> tuple[type[BaseException], ...]:
 class NoJournal:
     """Outside any run: nothing is recorded, nothing comes back."""
 
-    address = ""
     grace_s = 0.0
+
+    def __init__(self, address: str, identity: bytes) -> None:
+        self.address, self.identity = address, identity
 
     def recovered(self) -> dict[bytes, tuple[int, bytes, int, int]]:
         return {}

@@ -22,7 +22,7 @@ Outcome = tuple[int, bytes, str, bool, float]
 """(OK or RAISED, the pickled result or exception, the exception as text, whether it may be tried again, seconds)."""
 
 Inside = Callable[[bytes | None, str], None]
-"""Told, in the worker, which operation of which run begins (None: it ended)."""
+"""Told, in the worker, which operation of which run begins (None: it ended): the map's identity with the item's behind it."""
 
 timer = time.perf_counter
 
@@ -37,6 +37,7 @@ class Work:
     function: Callable[[Any], Any]
     retry_on: tuple[type[BaseException], ...]
     address: str
+    map_identity: bytes
     inside: Inside
 
     def __call__(self, chunk: Sequence[tuple[bytes, Any]]) -> list[Outcome]:
@@ -45,13 +46,20 @@ class Work:
 
     def _one(self, identity: bytes, item: Any) -> Outcome:
         began = timer()
-        self.inside(identity, self.address)
+        self.begin(identity)
         try:
             return OK, to_bytes(_checked(self.function(item))), "", False, timer() - began
         except Exception as error:  # noqa: BLE001 - it is what the item gave: the map decides what becomes of it
             return self.failure(error, began)
         finally:
-            self.inside(None, self.address)
+            self.end()
+
+    def begin(self, identity: bytes) -> None:
+        """This thread, or task, executes the item from here on."""
+        self.inside(self.map_identity + identity, self.address)
+
+    def end(self) -> None:
+        self.inside(None, self.address)
 
     def failure(self, error: Exception, began: float) -> Outcome:
         """The outcome of an item that raised ``error``; ``began`` by ``timer``."""
@@ -62,7 +70,8 @@ class Work:
         return RAISED, encode_error(error), text_of(error), retryable, timer() - began
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded, (to_portable_bytes((self.function, self.retry_on)), self.address, self.inside)
+        portable = to_portable_bytes((self.function, self.retry_on))
+        return _loaded, (portable, self.address, self.map_identity, self.inside)
 
 
 def _checked(result: Any) -> Any:
@@ -75,10 +84,10 @@ def _checked(result: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _loaded(data: bytes, address: str, inside: Inside) -> Work:
+def _loaded(data: bytes, address: str, map_identity: bytes, inside: Inside) -> Work:
     """The work again, in a worker; kept, because each chunk brings it along."""
     function, retry_on = from_bytes(data)
-    return Work(function, retry_on, address, inside)
+    return Work(function, retry_on, address, map_identity, inside)
 
 
 def text_of(error: BaseException) -> str:

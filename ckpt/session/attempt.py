@@ -21,7 +21,7 @@ from ckpt.capture.visible import Visible
 from ckpt.errors import CkptError, Preempted, StorageError
 from ckpt.format.path import ends_block
 from ckpt.format.records import Kind
-from ckpt.history import History, history_of
+from ckpt.history import AFRESH, IDENTIFIED_BY, INSTEAD_OF, History, history_of
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
@@ -61,11 +61,6 @@ class Attempt:
     run: Run
     signals: StopSignals
     root: StoreRoot
-
-    @property
-    def is_named_by_arguments(self) -> bool:
-        """Whether other arguments would have been another run."""
-        return not self.plan.options.run_id and not isinstance(self.plan.options.key, str)
 
     @contextmanager
     def running(self) -> Iterator[Run]:
@@ -120,9 +115,16 @@ class Attempt:
             head = self.services.status_head("failed", self.services.redact(f"{type(error).__name__}: {error}")[:500])
         self.services.log.append(Kind.STATUS, {**head, **self.run.cost_head()}, durable=True)
         # Not after an interrupt or an exit, which is no mistake of the code; and not by an attempt that was overtaken.
-        if isinstance(error, Exception) and self.services.saved_at:
-            saved = self.services.saved_at
-            events.say(f"{self.plan.names.address}: failed; saved at {saved}: mend it and start it again")
+        if isinstance(error, Exception) and (saved := self._saved()):
+            events.say(f"{self.plan.names.address}: failed; {saved}: mend it and start it again")
+
+    def _saved(self) -> str:
+        """What a next attempt has; empty if it begins with nothing."""
+        if position := self.services.saved_at:
+            return f"saved at {position}"
+        if self.services.found_results or self.run.operations.recorded > self.run.operations.failed_items:
+            return "the recorded results of its steps and maps are saved"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +150,14 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
         view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
-        finished = None
+        finished, identity = None, plan.identify() if plan.is_named_by_arguments else ""
         if view is not None:
             view.expect(plan.options.expect_at_least, plan.names)
             history = history_of(view.records)
-            check_arguments(plan, view, history)
+            identity = check_arguments(plan, view, history) or identity
             finished = _finished(plan, root, view, history)
         if finished is None:
-            return _open(plan, root, lease, holder, view)
+            return _open(plan, root, lease, _facts(plan, holder, root.redact, identity), view)
     except BaseException:
         lease.release()
         raise
@@ -193,8 +195,7 @@ def _open_store(plan: Plan) -> StoreRoot:
     return root
 
 
-def _open(plan: Plan, root: StoreRoot, lease: HeldLease, holder: Holder, seen: LogView | None) -> Attempt:
-    facts = _facts(plan, holder, root.redact)
+def _open(plan: Plan, root: StoreRoot, lease: HeldLease, facts: dict[str, Any], seen: LogView | None) -> Attempt:
     place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
     log, view = LogWriter.take_over(place, fence=facts, known=seen)
     try:
@@ -222,6 +223,8 @@ def _services(
     names, key, clock = plan.names, root.key, plan.clock
     history = history_of(view.records)
     attempts = earlier_attempts(view.records, history, log.epoch)
+    if history.afresh:
+        facts[AFRESH] = history.afresh
     _report_torn(view)
 
     def read(ref: SnapshotRef) -> list[Any]:
@@ -237,6 +240,7 @@ def _services(
         if resume is not None and history.finished is None:
             fresh = code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", MIXED)
     if fresh:
+        facts[AFRESH] = log.epoch
         log.append(Kind.STATUS, {**facts, "status": "reset", "when": clock.now()}, durable=True)
         resume, history = None, History(began_lsn=log.position)
     snapshots = SnapshotWriter(root.storage, names, key, log.epoch)
@@ -277,7 +281,7 @@ def _services(
     return services
 
 
-def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str, Any]:
+def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str], identity: str) -> dict[str, Any]:
     """What the log says of an attempt: enough to start it again, nothing of the environment, and no credentials."""
     return {
         **asdict(holder),
@@ -291,7 +295,8 @@ def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str]) -> dict[str
         "ckpt": __version__,
         "code": dict(plan.code),
         "every": every if isinstance(every := plan.options.every, str) else type(every).__name__,
-        **({"instead_of": plan.instead_of} if plan.instead_of else {}),
+        **({IDENTIFIED_BY: identity} if identity else {}),
+        **({INSTEAD_OF: plan.instead_of} if plan.instead_of else {}),
     }
 
 

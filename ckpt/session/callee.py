@@ -72,6 +72,11 @@ def note_call(calls: Calls, callee: Callee, *, in_order: bool) -> int:
     return calls.count - 1
 
 
+def full_name_of(function: Any) -> str:
+    """The name, in all processes, of what is called, whatever partials bind."""
+    return _full_name(_unwrapped(function)[0])
+
+
 def _unwrapped(function: Any) -> tuple[Any, list[Any]]:
     """What partials lead to, and the arguments that they bind, outermost first."""
     bound: list[Any] = []

@@ -78,8 +78,7 @@ class AsyncOperations:
         return done.hand_out()
 
     async def _execute(self, operation: Operation, watched: _Watched) -> tuple[bytes, Any]:
-        outer = current.in_step()
-        current.set_step(operation.identity)
+        outer = current.begin_try(operation.identity)
         try:
             return OK, await self._try(operation, watched)
         except Exception as error:
@@ -87,7 +86,7 @@ class AsyncOperations:
                 raise
             return RAISED, error
         finally:
-            current.set_step(outer)
+            current.end_try(outer)
 
     async def _try(self, operation: Operation, watched: _Watched) -> Any:
         spec = operation.spec
@@ -98,6 +97,7 @@ class AsyncOperations:
                 if isinstance(error, asyncio.CancelledError):
                     raise  # not a failure of the step, whatever retry_on says
                 await asyncio.sleep(self._operations.pause_s(spec, attempt))
+                current.begin_try(operation.identity)
         return await watched.run(spec.function(*operation.args, **operation.kwargs))
 
     def _drew(self, operation: Operation, watched: _Watched) -> RandomState | None:

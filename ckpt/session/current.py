@@ -11,14 +11,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ckpt import host
 from ckpt.asynchrony import running_loop
 from ckpt.errors import OptionError
+from ckpt.settings import is_coroutine_function
 
 if TYPE_CHECKING:
     from ckpt.session.run import Run
@@ -31,10 +33,19 @@ class _Entry:
     task: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A try of an operation, and how often it has asked for each name (see ``count_in_step``)."""
+
+    identity: bytes
+    counts: dict[str, int]
+
+
 _by_thread: dict[int, _Entry] = {}
 _claimed: dict[int, str] = {}
 _run: ContextVar[Run | None] = ContextVar("ckpt_run", default=None)
-_step: ContextVar[bytes | None] = ContextVar("ckpt_step", default=None)
+_step: ContextVar[_Try | None] = ContextVar("ckpt_step", default=None)
+_plain: ContextVar[bytes | None] = ContextVar("ckpt_plain", default=None)
 _address: ContextVar[str | None] = ContextVar("ckpt_address", default=None)
 
 
@@ -133,24 +144,73 @@ def context_of_items() -> Context:
 
 def in_step() -> bytes | None:
     """The identity of the operation that this thread, or this task, is executing, or None."""
-    return _step.get()
+    found = _step.get()
+    return None if found is None else found.identity
 
 
-def set_step(identity: bytes | None) -> None:
-    _step.set(identity)
+def begin_try(identity: bytes) -> object:
+    """From here on this thread, or this task, executes a try of that operation. Gives what ``end_try`` brings back."""
+    outer = _step.get()
+    _step.set(_Try(identity, {}))
+    return outer
+
+
+def end_try(outer: object) -> None:
+    assert outer is None or isinstance(outer, _Try)
+    _step.set(outer)
+
+
+def count_in_step(name: str) -> int:
+    """How often this try of the operation has asked so for ``name`` before."""
+    found = _step.get()
+    if found is None:
+        return 0
+    found.counts[name] = found.counts.get(name, -1) + 1
+    return found.counts[name]
+
+
+@contextmanager
+def plain_step() -> Iterator[None]:
+    """Inside, a step is executed that belongs to no run. To other jobs and loops in it nothing is different."""
+    outer = _plain.get()
+    _plain.set(host.entropy(16))
+    try:
+        yield
+    finally:
+        _plain.set(outer)  # no token: a coroutine may be closed in another context
+
+
+def called_plainly(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a step's function where it is not recorded: inside another operation as a part of it, else by itself."""
+    if in_step() is not None:
+        return function(*args, **kwargs)
+    if is_coroutine_function(function):
+        return _awaited_plainly(function, args, kwargs)
+    with plain_step():
+        return function(*args, **kwargs)
+
+
+async def _awaited_plainly(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with plain_step():
+        return await function(*args, **kwargs)
+
+
+def plain_identity() -> bytes | None:
+    """16 random bytes, of the step that this thread, or this task, executes outside any run; None in none, and in a run."""
+    return _plain.get() if run_of_process() is None else None
 
 
 def inside(identity: bytes | None, address: str) -> None:
     """This thread, perhaps of a process without any run, executes an item of a map of the run ``address`` (None: ended)."""
     _address.set(address or None)
-    set_step(identity)
+    _step.set(None if identity is None else _Try(identity, {}))
 
 
 def address_of_operation() -> str | None:
     """The run whose operation this thread executes: told by whoever sent the item, else the run of the process."""
     address = _address.get()
     if address is None and (run := run_of_process()) is not None:
-        return run.address
+        return run.key_address
     return address
 
 
@@ -159,7 +219,8 @@ def _forget_in_child() -> None:
         entry.run.disown()
     _by_thread.clear()
     _claimed.clear()
-    set_step(None)
+    _step.set(None)
+    _plain.set(None)
 
 
 if hasattr(os, "register_at_fork"):

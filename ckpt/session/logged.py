@@ -40,12 +40,11 @@ class Bound:
     def run(self, target: Logged, method: Callable[..., Any], given: list[Any], named: dict[str, Any]) -> Any:
         """Apply: with copies of arguments that can change, as a replay does it."""
         self.applying = True
-        outer = current.in_step()
-        current.set_step(b"operation")  # marked loops are plain, and operations of other objects refused
+        outer = current.begin_try(b"operation")  # marked loops are plain, and operations of other objects refused
         try:
             return method(target, *map(thawed, given), **{key: thawed(one) for key, one in named.items()})
         finally:
-            current.set_step(outer)
+            current.end_try(outer)
             self.applying = False
 
     def _copied(self, target: Logged, result: Any, where: str) -> Any:

@@ -52,6 +52,12 @@ class Found:
         """How many items they tell of."""
         return len({entry[0] for one in self.records if one.sections for entry in _ENTRY.iter_unpack(one.sections[0])})
 
+    @property
+    def has_results(self) -> bool:
+        """Whether they tell of an item that did not fail."""
+        heads = (_ENTRY.iter_unpack(one.sections[0]) for one in self.records if one.sections)
+        return any(entry[1] != RAISED for entries in heads for entry in entries)
+
     def results(self, *, with_failed: bool) -> tuple[Recovered, set[bytes]]:
         """(the last result of each item, items that are to be executed again). CorruptionError."""
         found: Recovered = {}
@@ -110,7 +116,7 @@ class MapJournal:
 
     def __init__(self, run: Run, services: Services, naming: Naming, found: Found, *, with_failed: bool) -> None:
         """``with_failed``: that an item failed is its result, and comes back; otherwise it is executed again."""
-        self.address = run.address
+        self.address, self.identity = run.key_address, naming.identity
         self._run, self._services, self._naming, self._found = run, services, naming, found
         self._log, self._letters, self._unreleased = services.log, services.letters, _Unreleased()
         self._durable, self._with_failed = services.options.sync_interval_s == 0, with_failed
@@ -176,6 +182,7 @@ class MapJournal:
         for done in batch:
             done.lsn = lsn
         self._run.operations.recorded += len(batch)
+        self._run.operations.failed_items += 0 if self._with_failed else len(letters)
 
     def _letter(self, done: Done, now: float) -> dict[str, Any]:
         return {

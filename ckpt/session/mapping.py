@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from ckpt.errors import IdentityError
 from ckpt.mapping.options import MapOptions
 from ckpt.mapping.results import GRACE_S, NoJournal, Results, Setting
 from ckpt.session import current
-from ckpt.session.callee import callee_of
+from ckpt.session.callee import callee_of, full_name_of
 from ckpt.session.mapjournal import Found, MapJournal, Naming
 from ckpt.session.moving import move
 from ckpt.session.services import Services
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ckpt.session.run import Run
 
 _MAP = b"ckpt.map"
+_RANDOM_BYTES = 16
 
 
 class Maps:
@@ -84,8 +86,20 @@ class Maps:
 
 
 def plain_results(function: Callable[[Any], Any], items: Iterable[Any], options: MapOptions, clock: Any, entropy: Any) -> Results:
-    """A map outside any run."""
-    return Results(function, items, options, Setting(NoJournal(), clock, entropy, current.inside, label_of(function)))
+    """A map that records nothing: outside any run, or inside an operation, whose keys its items' are then made from."""
+    operation, address = current.in_step(), current.address_of_operation()
+    if operation is None:
+        address, identity = "", entropy(_RANDOM_BYTES)
+    else:
+        identity = _inner_identity(operation, full_name_of(function))
+    journal = NoJournal(address or "", identity)
+    return Results(function, items, options, Setting(journal, clock, entropy, current.inside, label_of(function)))
+
+
+def _inner_identity(operation: bytes, name: str) -> bytes:
+    """Which map of the operation this is: by its function, and how many maps of it came before in this try."""
+    occurrence = current.count_in_step(name)
+    return hashlib.blake2b(operation + f"|{name}|{occurrence}".encode(), digest_size=16).digest()
 
 
 def label_of(function: Any) -> str:

@@ -89,7 +89,9 @@ class Operations:
     def __init__(self, services: Services, track: Track, recorded: Recorded) -> None:
         self._services, self._track, self._recorded = services, track, recorded
         self.recorded = 0
-        """Steps that this attempt has recorded."""
+        """Steps, and items of maps, that this attempt has recorded."""
+        self.failed_items = 0
+        """Those of them that failed, and are executed again on a resume."""
         self._durable = services.options.sync_interval_s == 0
         self._async: AsyncOperations | None = None
 
@@ -116,7 +118,7 @@ class Operations:
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             if not run.alive or current.in_step() is not None:
-                return function(*args, **kwargs)
+                return current.called_plainly(function, args, kwargs)
             return self.call(spec, args, kwargs)
 
         return recorded
@@ -187,23 +189,23 @@ class Operations:
         return float(spec.backoff * 2**attempt * (0.5 + jitter))
 
     def _execute(self, spec: StepSpec, identity: bytes, args: Any, kwargs: Any) -> tuple[bytes, Any]:
-        outer = current.in_step()
-        current.set_step(identity)
+        outer = current.begin_try(identity)
         try:
-            return OK, self._try(spec, args, kwargs)
+            return OK, self._try(spec, identity, args, kwargs)
         except Exception as error:
             if not spec.record_errors:
                 raise
             return RAISED, error
         finally:
-            current.set_step(outer)
+            current.end_try(outer)
 
-    def _try(self, spec: StepSpec, args: Any, kwargs: Any) -> Any:
+    def _try(self, spec: StepSpec, identity: bytes, args: Any, kwargs: Any) -> Any:
         for attempt in range(spec.retries):
             try:
                 return spec.function(*args, **kwargs)
             except spec.retry_on:
                 self._services.clock.sleep(self.pause_s(spec, attempt))
+                current.begin_try(identity)
         return spec.function(*args, **kwargs)
 
     def _refuse_changed_arguments(self, spec: StepSpec, args: Any, kwargs: Any, before: bytes) -> None:

@@ -66,7 +66,7 @@ class Run:
         self.stopping = Stopping(self.attention)
         self._started_s = services.clock.monotonic()
         self._pacing = Pacing(services.trigger, first=services.resume is None, now_s=self._started_s)
-        self.outputs = services.outputs
+        self.outputs, self.key_address = services.outputs, services.key_address
         self._saving = Saving(
             services, self._pacing, self._recorded, self.attention, postpone=self.postpone,
             beat=lambda request: self._signs.checkpointed(request),

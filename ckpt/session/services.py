@@ -12,6 +12,7 @@ from ckpt.checkpointer import Kept
 from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.path import OVER, path_text, resumed_text
+from ckpt.history import AFRESH
 from ckpt.lease import HeldLease
 from ckpt.letters import Letters
 from ckpt.log import LogWriter
@@ -77,6 +78,17 @@ class Services:
         beyond = any(node["kind"] != "loop" or node["index"] or node["status"] in OVER for node in head["path"])
         return str(head["where"]) if beyond else ""
 
+    @property
+    def found_results(self) -> bool:
+        """Whether earlier attempts have recorded results that this one has not to compute again."""
+        return bool(self.operations) or any(found.has_results for found in self.maps.values())
+
+    @property
+    def key_address(self) -> str:
+        """The run's address; started afresh, it is another one to whoever gets operation keys that are made of it."""
+        afresh = self.facts.get(AFRESH, 0)
+        return f"{self.names.address}#{afresh}" if afresh else self.names.address
+
     def note_saved(self, head: Mapping[str, Any]) -> None:
         """A checkpoint with this head is durable."""
         self._newest = head
@@ -131,7 +143,9 @@ class Services:
 
     def checkpoint_head(self) -> dict[str, Any]:
         """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""
-        return {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **self._captured, **self.letters.head()}
+        afresh = {AFRESH: self.facts[AFRESH]} if AFRESH in self.facts else {}
+        counts = {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **afresh}
+        return {**counts, **self._captured, **self.letters.head()}
 
     def status_head(self, status: str, error: str | None = None) -> dict[str, Any]:
         """The head of a STATUS record."""

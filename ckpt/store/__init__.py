@@ -19,7 +19,7 @@ from ckpt.log import read_log
 from ckpt.root import StoreRoot, job_folders
 from ckpt.settings import DEFAULT_STORE, Environment
 from ckpt.storage import sweep_leftovers
-from ckpt.store.branching import fork_run, reset_run, split_checkpoint
+from ckpt.store.branching import check_reset, fork_run, reset_run, split_checkpoint
 from ckpt.store.comparing import diff_checkpoints
 from ckpt.store.info import (
     Attempt,
@@ -271,6 +271,10 @@ class Store:
         UntrustedError, StorageError.
         """
         return reset_run(self._root, self._find(address), self._clock, number=to)
+
+    def check_reset(self, address: str, *, to: int) -> None:
+        """Raise what ``reset`` would raise now; nothing is changed."""
+        check_reset(self._root, self._find(address), self._clock, number=to)
 
     def diff(self, a: str, b: str) -> Diff:
         """What differs between two checkpoints, ``ADDRESS`` (its newest) or ``ADDRESS@NUMBER`` each: names and sizes."""

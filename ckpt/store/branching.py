@@ -153,6 +153,12 @@ def _fork_records(
     ]
 
 
+def check_reset(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) -> None:
+    """Change nothing, and raise what ``reset_run`` would raise now."""
+    with alone(root, names, clock):
+        _to_go_back_to(root, names, number)
+
+
 def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) -> int:
     """Take the run back to checkpoint ``number``; the number of the checkpoint that says so.
 
@@ -160,13 +166,7 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
     CorruptionError (the log or the checkpoint does not verify), UntrustedError, StorageError.
     """
     with alone(root, names, clock):
-        origin = checkpoint_of(root, names, number)
-        view, record = origin.view, origin.record
-        _check_whole(view, names)
-        if origin.history.finished is not None:
-            raise OptionError("the run is finished", where=names.address, fix="fork it: ckpt fork")
-        _check_kept(view, record, names)
-        open_checkpoint(record, lambda ref: read_snapshot(ref, root.storage, names, root.key))
+        record = _to_go_back_to(root, names, number)
         fence = {**Holder.this_process(clock).to_json(), RESET: number}
         log, now = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
         try:
@@ -181,6 +181,18 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
         finally:
             log.close()
     return following
+
+
+def _to_go_back_to(root: StoreRoot, names: RunNames, number: int) -> Record:
+    """Checkpoint ``number``, if the run can be taken back to it."""
+    origin = checkpoint_of(root, names, number)
+    view, record = origin.view, origin.record
+    _check_whole(view, names)
+    if origin.history.finished is not None:
+        raise OptionError("the run is finished", where=names.address, fix="fork it: ckpt fork")
+    _check_kept(view, record, names)
+    open_checkpoint(record, lambda ref: read_snapshot(ref, root.storage, names, root.key))
+    return record
 
 
 def _check_kept(view: LogView, record: Record, names: RunNames) -> None:

@@ -19,7 +19,7 @@ from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, lsn_of
 from ckpt.history import FORK, REMOVAL, history_of
 from ckpt.holder import Holder
-from ckpt.lease import acquire
+from ckpt.lease import WAIT, acquire
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Clock
 from ckpt.root import StoreRoot
@@ -31,7 +31,11 @@ from ckpt.store.verifying import references
 @contextlib.contextmanager
 def alone(root: StoreRoot, names: RunNames, clock: Clock) -> Iterator[None]:
     """Hold the run's lease. RunBusyError if an attempt is alive."""
-    held = acquire(root.storage, names, holder=Holder.this_process(clock), wait_s=None, clock=clock)
+    try:
+        held = acquire(root.storage, names, holder=Holder.this_process(clock), wait_s=None, clock=clock)
+    except RunBusyError as error:
+        error.fix = error.fix.replace(WAIT, "wait until it has ended")  # nothing here has an option to wait
+        raise
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,58 @@ def test_arguments_of_a_fresh_start_that_died_before_it_began_do_not_count(
     with pytest.raises(ArgumentsChangedError):
         attempt(double, (6,), store, run_id="mine")
     assert attempt(double, (5,), store, run_id="mine") == 10
+
+
+@ckpt.job(name="counts", key=lambda n, client: n)
+def by_what_counts(n: int, client: Any = None) -> int:
+    return double.__wrapped__(n)
+
+
+def test_fork_of_a_run_named_by_its_arguments_takes_no_others_and_is_not_spoilt_by_a_try(scratch: Path) -> None:
+    store = scratch / "store"
+    attempt(double, (5,), store, dies_at=3)
+    [origin] = Store(store).addresses()
+    Store(store).fork(origin, run_id="mine")
+    Store(store).fork("double/mine", run_id="again")
+    for name in ("mine", "again"):
+        before = attempts(store, f"double/{name}")
+        for other in [(6,), (5, 3), (5, 2, 1)]:
+            with pytest.raises(ArgumentsChangedError, match=r"(?s)n=5, scale=2, .* fork .*fresh=True"):
+                attempt(double, other, store, run_id=name)
+        assert attempts(store, f"double/{name}") == before, "nothing was taken over"
+        attempt(double, (5,), store, dies_at=4, run_id=name)
+        with pytest.raises(ArgumentsChangedError):
+            attempt(double, (6,), store, run_id=name)
+        assert attempt(double, (5,), store, run_id=name) == 10
+        with pytest.raises(ArgumentsChangedError):
+            attempt(double, (6,), store, run_id=name)
+        assert attempt(double, (6,), store, run_id=name, fresh=True) == 12
+        assert attempt(double, (6,), store, run_id=name) == 12
+
+
+def test_fork_takes_other_arguments_where_the_key_says_that_they_do_not_count(scratch: Path) -> None:
+    store = scratch / "store"
+    attempt(by_what_counts, (5, "one"), store, dies_at=3)
+    [origin] = Store(store).addresses()
+    Store(store).fork(origin, run_id="mine")
+    with pytest.raises(ArgumentsChangedError):
+        attempt(by_what_counts, (6, "one"), store, run_id="mine")
+    assert attempt(by_what_counts, (5, "two"), store, run_id="mine") == 10
+
+
+@ckpt.job(name="sums")
+def sums(items: list[int]) -> int:
+    return double.__wrapped__(len(items))
+
+
+@pytest.mark.parametrize("fork", [False, True])
+def test_values_that_look_the_same_are_told_apart_by_their_digests(fork: bool, scratch: Path) -> None:
+    store = scratch / "store"
+    attempt(sums, ([1, 2, 3],), store, dies_at=2, **({} if fork else {"run_id": "mine"}))
+    if fork:
+        Store(store).fork(Store(store).addresses()[0], run_id="mine")
+    with pytest.raises(ArgumentsChangedError) as caught:
+        attempt(sums, ([1, 2, 4],), store, run_id="mine")
+    found = re.search(r"with items=<list>, .*other contents \(digests of \S.*: ([0-9a-f]{12}) then, ([0-9a-f]{12}) now\)", str(caught.value))
+    assert found is not None, caught.value
+    assert found[1] != found[2]

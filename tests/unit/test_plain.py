@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import ckpt
+from ckpt.errors import OptionError
 from ckpt.jobs.plain import PlainRun, current_plain_run
 
 
@@ -141,3 +142,61 @@ def test_disabled_program_loads_nothing_of_what_stores_and_recovers(program: str
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     done = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout == "\n"
+
+
+def pay(x: int) -> str:
+    return ckpt.operation_key()
+
+
+async def pay_async(x: int) -> str:
+    await asyncio.sleep(0)
+    return ckpt.operation_key()
+
+
+def pays_in_all_ways() -> list[str]:
+    run = ckpt.current_run()
+    mapped = [*ckpt.map(pay, [1, 2], max_workers=2), *ckpt.map(pay, [1, 2], executor="processes", max_workers=1)]
+    by_run = [] if run is None else [run.step(pay)(1), run.step(pay)(1)]
+    awaited = [asyncio.run(ckpt.step(pay_async)(1)), *ckpt.map(pay_async, [1])]
+    return [ckpt.step(pay)(1), ckpt.step(pay)(1), *mapped, *by_run, *awaited]
+
+
+def test_operation_keys_of_plain_steps_and_maps_are_all_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    disabled_job = ckpt.job(name="pays")(pays_in_all_ways)
+    keys = [*disabled_job(), *disabled_job()]
+    monkeypatch.delenv("CKPT_DISABLE")
+    keys += [*pays_in_all_ways(), *pays_in_all_ways()]
+    assert len(set(keys)) == len(keys) == 2 * 10 + 2 * 8
+    assert all(len(bytes.fromhex(key)) == 16 for key in keys)
+
+
+def test_key_of_a_plain_step_is_one_within_its_execution() -> None:
+    nested = ckpt.step(pay)
+    first, inner, last = ckpt.step(lambda: (ckpt.operation_key(), nested(1), ckpt.operation_key()))()
+    assert first == last != inner
+
+
+def test_plain_code_in_no_step_has_no_operation_key() -> None:
+    ckpt.step(pay)(1)
+    with pytest.raises(OptionError, match=r"(?s)outside a step.*fix: .*ckpt\.step"):
+        ckpt.operation_key()
+    with pytest.raises(OptionError, match="outside a step"):
+        ckpt.job(name="keyless")(ckpt.operation_key)()
+
+
+def test_job_inside_a_plain_step_is_a_job(disabled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CKPT_DISABLE")
+
+    @ckpt.job(name="within")
+    def within(n: int) -> int:
+        run = ckpt.current_run()
+        assert run is not None
+        with pytest.raises(OptionError, match="outside a step"):
+            ckpt.operation_key()
+        total = 0
+        for i in ckpt.loop(range(n)):
+            total += i
+        return total
+
+    assert ckpt.step(within)(4) == 6
+    assert disabled.exists()
