@@ -28,7 +28,7 @@ def test_reopened_block_is_the_same_for_recovery_show_and_verify(tmp_path: Path)
 
     info = Store(tmp_path).open("sim")
     assert [one.number for one in info.checkpoints] == [1]
-    assert (info.summary.status, info.summary.checkpoints, info.summary.position) == ("preempted", 1, "t 3/9")
+    assert (info.summary.status, info.summary.checkpoints, info.summary.position) == ("reopened", 1, "t 3/9")
     [run] = Store(tmp_path).list()
     assert run == info.summary, "the list looks at the newest segments only"
 
