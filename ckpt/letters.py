@@ -45,8 +45,9 @@ class Letters:
                 letters.note(record.head)
                 break
         for record in records:
-            if record.kind is Kind.OPERATION and record.lsn > known and MOVED not in record.head:
-                letters.note(record.head)
+            head = record.head
+            if record.kind is Kind.OPERATION and "map" in head and record.lsn > known and MOVED not in head:
+                letters.note(head)
         return letters
 
     def note(self, head: Mapping[str, Any]) -> None:

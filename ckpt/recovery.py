@@ -109,6 +109,11 @@ def find_resume_point(
     return None
 
 
+def needs_left_out(view: LogView, resume: ResumePoint | None) -> bool:
+    """Whether the run goes on where it needs operations that ``view`` leaves out: it has to be looked for in the whole log."""
+    return view.left_out_to > (-1 if resume is None else needed_from(resume.head))
+
+
 def results_since_start(history: History) -> list[tuple[bytes, bytes]]:
     return _results_since(history.operations, -1)
 

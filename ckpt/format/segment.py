@@ -20,8 +20,9 @@ All integers are little-endian. Guarantees of ``parse_segment``:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 from blake3 import blake3
@@ -46,8 +47,11 @@ _CRC = struct.Struct("<I")
 _FRAME = struct.Struct("<IB3xIQ")
 _WHOLE_FRAME = struct.Struct("<IB3xIQI")
 _FRAME_HEAD = 24
-_Frame = tuple[int, int, int, int, int]
-"""Of a record: where its frame begins, where its payload ends, kind, epoch, LSN."""
+Frame = tuple[int, int, int, int, int]
+"""Of a verified record: where its frame begins, where its payload ends, kind, epoch, LSN."""
+
+Choose = Callable[[list[Frame], Callable[[Frame], Record | None]], list[Frame]]
+"""Which of a segment's verified frames become records. It is given what decodes one (None: it cannot be read)."""
 _KINDS = {int(kind): kind for kind in Kind}
 _SECTOR = 512
 _COPY_BELOW = 1 << 16  # bytes: a copy is cheaper than a second call into the hasher
@@ -191,19 +195,45 @@ def kind_at(data: Buffer, offset: int) -> Kind | None:
     return _KINDS.get(_FRAME.unpack_from(head)[1])
 
 
+def newest_only(frames: list[Frame], decode: Callable[[Frame], Record | None]) -> list[Frame]:
+    """``Choose`` of CHECKPOINTs only the last one, and of OPERATIONs those behind it: enough to see how a run is."""
+    for frame in frames:
+        if frame[2] == Kind.STATUS and (record := decode(frame)) is not None and record.head.get("status") == "reopened":
+            return frames  # the last checkpoint may not count any more
+    last = max((place for place, frame in enumerate(frames) if frame[2] == Kind.CHECKPOINT), default=0)
+    return [frame for frame in frames[:last] if frame[2] not in (Kind.CHECKPOINT, Kind.OPERATION)] + frames[last:]
+
+
+class SinceCheckpoint:
+    """``Choose`` of OPERATIONs those that the newest CHECKPOINT needs, by its head. For the segments of a log, newest first."""
+
+    def __init__(self, needed_from: Callable[[Mapping[str, Any]], int]) -> None:
+        """``needed_from(head)``: the LSN behind which a resume from the CHECKPOINT with this head needs OPERATIONs."""
+        self._needed_from = needed_from
+        self.left_out_to = -1
+        """Up to this LSN they are left out; -1 as long as no CHECKPOINT was seen."""
+
+    def __call__(self, frames: list[Frame], decode: Callable[[Frame], Record | None]) -> list[Frame]:
+        if self.left_out_to < 0:
+            last = next((frame for frame in reversed(frames) if frame[2] == Kind.CHECKPOINT), None)
+            record = None if last is None else decode(last)
+            self.left_out_to = -1 if record is None else self._needed_from(record.head)
+        return [frame for frame in frames if frame[2] != Kind.OPERATION or frame[4] > self.left_out_to]
+
+
 def parse_segment(
-    data: Buffer, key: Key, names: RunNames, slot: int, *, limit: int | None = None, newest: bool = False
+    data: Buffer, key: Key, names: RunNames, slot: int, *, limit: int | None = None, choose: Choose | None = None
 ) -> ParsedSegment:
     """Verify and take apart the segment of ``slot``, as far as ``limit`` (bytes; None: all of it).
 
-    See the module's guarantees for what is raised and what is listed. ``newest``: all is verified, but of CHECKPOINTs only
-    the last one is decoded and returned, and of OPERATIONs only those behind it: enough to see how a run is.
+    See the module's guarantees for what is raised and what is listed. All frames are verified; those that ``choose`` does
+    not return (None: it takes all) are not decoded.
     """
     view = memoryview(data).cast("B").toreadonly()[:limit]
     header = decode_header(view, key, names, slot)
     if isinstance(header, Damage):
         return ParsedSegment(None, [], 0, 0, b"", None, [header])
-    return _FrameParser(view, header, names, names.segment(slot)).parse(newest=newest)
+    return _FrameParser(view, header, names, names.segment(slot)).parse(choose)
 
 
 class _FrameParser:
@@ -216,9 +246,9 @@ class _FrameParser:
         self._torn: TornTail | None = None
         self._count = 0
 
-    def parse(self, *, newest: bool) -> ParsedSegment:
+    def parse(self, choose: Choose | None) -> ParsedSegment:
         view, size = self._view, len(self._view)
-        whole: list[_Frame] = []
+        whole: list[Frame] = []
         at, previous = HEADER_SIZE, self._header.seed
         while at < size:
             body = at + _FRAME_HEAD
@@ -236,7 +266,8 @@ class _FrameParser:
                 self._cut_off(at)
                 break
             stored = bytes(view[tail:end])
-            if self._vouches(stored, self._chained(previous, at, tail), end):
+            computed = self._chained(previous, at, tail)
+            if stored == computed or self._vouches(stored, computed, end):
                 whole.append((at, tail, kind, epoch, lsn))
             elif self._zeroed(at, end):
                 break
@@ -246,9 +277,7 @@ class _FrameParser:
             self._count += 1
         if size == HEADER_SIZE:
             self._damages.append(Damage(self._path, at, None, "the segment has no record; it is created with one"))
-        records = self._records(_newest(whole) if newest else whole)
-        if newest and any(one.kind is Kind.STATUS and one.head.get("status") == "reopened" for one in records):
-            records = self._records(whole)  # the last checkpoint may not count any more
+        records = self._records(whole if choose is None else choose(whole, self._peek))
         self._damages.sort(key=lambda damage: damage.offset)
         return ParsedSegment(self._header, records, self._count, at, previous, self._torn, self._damages)
 
@@ -267,7 +296,7 @@ class _FrameParser:
         return hasher.digest()
 
     def _vouches(self, stored: bytes, computed: bytes, end: int) -> bool:
-        """Whether the stored digest is the computed one.
+        """Whether the stored digest, which is not the computed one, is all the same known to be right.
 
         A power loss may have zeroed the last bytes of the file from a sector boundary on. Fewer than eight of them do not
         show a torn append (see ``_zeroed``), but the other bytes of the digest still vouch for all of the record.
@@ -275,10 +304,10 @@ class _FrameParser:
         behind = end % _SECTOR
         if behind < _MIN_ZEROS and end == len(self._view):
             kept = DIGEST_SIZE - behind
-            return stored[:kept] == computed[:kept] and (stored[kept:] == computed[kept:] or not any(stored[kept:]))
-        return stored == computed
+            return stored[:kept] == computed[:kept] and not any(stored[kept:])
+        return False
 
-    def _records(self, frames: list[_Frame]) -> list[Record]:
+    def _records(self, frames: list[Frame]) -> list[Record]:
         records: list[Record] = []
         last_lsn = -1
         for frame in frames:
@@ -288,20 +317,30 @@ class _FrameParser:
                 last_lsn = record.lsn
         return records
 
-    def _record(self, frame: _Frame, last_lsn: int) -> Record | None:
+    def _record(self, frame: Frame, last_lsn: int) -> Record | None:
         """The record of a frame that verifies. What is wrong here was written so: a defect, or another writer's."""
-        at, tail, kind, epoch, lsn = frame
         try:
-            if epoch != self._header.epoch or lsn <= last_lsn or lsn_slot(lsn) > self._header.slot:
-                raise ValueError("it is out of order")
-            payload: Buffer = self._view[at + _FRAME_HEAD : tail]
-            if self._header.encrypted:
-                payload = decrypt_record(self._header.key, _place(self._names, kind), payload)
-            head, sections = decode_payload(payload)
-            return Record(_KINDS[kind], lsn, epoch, head, sections)
+            return self._decoded(frame, last_lsn)
         except (ValueError, KeyError) as error:
-            self._damages.append(Damage(self._path, at, lsn, f"a record cannot be read: {error}"))
+            self._damages.append(Damage(self._path, frame[0], frame[4], f"a record cannot be read: {error}"))
             return None
+
+    def _peek(self, frame: Frame) -> Record | None:
+        """The record of a frame; what is wrong with it is told when it is decoded for good."""
+        try:
+            return self._decoded(frame, -1)
+        except (ValueError, KeyError):
+            return None
+
+    def _decoded(self, frame: Frame, last_lsn: int) -> Record:
+        at, tail, kind, epoch, lsn = frame
+        if epoch != self._header.epoch or lsn <= last_lsn or lsn_slot(lsn) > self._header.slot:
+            raise ValueError("it is out of order")
+        payload: Buffer = self._view[at + _FRAME_HEAD : tail]
+        if self._header.encrypted:
+            payload = decrypt_record(self._header.key, _place(self._names, kind), payload)
+        head, sections = decode_payload(payload)
+        return Record(_KINDS[kind], lsn, epoch, head, sections)
 
     def _zeroed(self, at: int, end: int) -> bool:
         """A power loss can keep a file's new length and lose its new blocks: zeros up to the end of the file.
@@ -316,12 +355,6 @@ class _FrameParser:
             return False
         self._torn = TornTail(self._path, at, len(rest))
         return True
-
-
-def _newest(whole: list[_Frame]) -> list[_Frame]:
-    """The frames without those that the last CHECKPOINT makes old."""
-    last = max((place for place, frame in enumerate(whole) if frame[2] == Kind.CHECKPOINT), default=0)
-    return [frame for frame in whole[:last] if frame[2] not in (Kind.CHECKPOINT, Kind.OPERATION)] + whole[last:]
 
 
 def _address_digest(key: Key, names: RunNames) -> bytes:

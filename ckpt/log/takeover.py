@@ -17,7 +17,7 @@ from ckpt.format.names import FIRST_SLOT
 from ckpt.format.records import Kind, lsn_of
 from ckpt.format.segment import HEADER_SIZE, Damage, SegmentHeader
 from ckpt.log.tail import FACTS, Created, Entry, NewSegment, Place, Tail, create_segment, fenced, new_segment
-from ckpt.log.view import Extent, LogView, find_extent, read_floor, read_header, scan_log
+from ckpt.log.view import Extent, LogView, NeededFrom, find_extent, read_floor, read_header, scan_log
 from ckpt.protocols import AppendableStorage
 
 
@@ -30,7 +30,9 @@ class _Tip:
     epoch: int
 
 
-def take_over(place: Place, fence: Mapping[str, Any], known: LogView | None) -> tuple[Tail, LogView, int]:
+def take_over(
+    place: Place, fence: Mapping[str, Any], known: LogView | None, needed_from: NeededFrom | None
+) -> tuple[Tail, LogView, int]:
     """(the tail, what counted before it, LSN of the SEAL). See ``LogWriter.take_over``."""
     tip = _find_tip(place)
     epoch = tip.epoch + 1
@@ -47,17 +49,17 @@ def take_over(place: Place, fence: Mapping[str, Any], known: LogView | None) -> 
     tail.facts = {name: fence[name] for name in FACTS if name in fence}
     try:
         _check_not_swept(place, tip, epoch)
-        return tail, *_settle_log(tail, known)
+        return tail, *_settle_log(tail, known, needed_from)
     except BaseException:
         tail.close()
         raise
 
 
-def _settle_log(tail: Tail, known: LogView | None) -> tuple[LogView, int]:
+def _settle_log(tail: Tail, known: LogView | None, needed_from: NeededFrom | None) -> tuple[LogView, int]:
     """Behind the FENCE: read all that counts before it, mend the floor's key, and seal; (view, LSN of the SEAL)."""
     place = tail.place
     # The segments before the FENCE are read only now: what a lower epoch has acknowledged was durable before it.
-    scan = scan_log(place.storage, place.names, place.key, below=tail.slot, known=known)
+    scan = scan_log(place.storage, place.names, place.key, below=tail.slot, known=known, needed_from=needed_from)
     view = scan.view
     if scan.lost_floor is not None:
         place.storage.put(place.names.floor, [encode_floor(place.key, place.names, Floor(view.floor, tail.epoch))])

@@ -8,8 +8,9 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ckpt.errors import MissingKeyError, RolledBackError
 from ckpt.format.floor import Floor, decode_floor
@@ -21,6 +22,7 @@ from ckpt.format.segment import (
     Damage,
     ParsedSegment,
     SegmentHeader,
+    SinceCheckpoint,
     TornTail,
     decode_header,
     parse_segment,
@@ -28,14 +30,20 @@ from ckpt.format.segment import (
 from ckpt.log.seals import Seal, parse_seal_head
 from ckpt.protocols import Storage
 
+NeededFrom = Callable[[Mapping[str, Any]], int]
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentRead:
-    """A segment as it was read: its bytes, as far as they count (``limit``; None: all), and what they say."""
+    """A segment as it was read: its bytes, as far as they count (``limit``; None: all), and what they say.
+
+    OPERATIONs up to ``left_out_to`` (an LSN) are not in ``parsed``.
+    """
 
     data: bytes
     limit: int | None
     parsed: ParsedSegment
+    left_out_to: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class LogView:
     """The highest epoch that any attempt may have had; 0 for an empty log."""
     segments: Mapping[int, SegmentRead] = field(default_factory=dict, repr=False)
     """What it was read from, by slot: so that a later look verifies only what is new."""
+    left_out_to: int = -1
+    """OPERATIONs up to this LSN are not in ``records``, for the newest CHECKPOINT does not need them; -1: all are."""
 
     @property
     def end(self) -> int:
@@ -94,12 +104,12 @@ class Scan:
     """What is wrong with the floor's key, where a SEAL in the log tells the floor as well: to be written again."""
 
 
-def read_log(storage: Storage, names: RunNames, key: Key) -> LogView:
-    """All that counts in the log of ``names`` now; an empty view if there is none.
+def read_log(storage: Storage, names: RunNames, key: Key, *, needed_from: NeededFrom | None = None) -> LogView:
+    """All that counts in the log of ``names`` now; an empty view if there is none. ``needed_from``: see ``scan_log``.
 
     Raises StorageError, UntrustedError and UnknownFormatError; never for damage.
     """
-    return scan_log(storage, names, key).view
+    return scan_log(storage, names, key, needed_from=needed_from).view
 
 
 def find_extent(storage: Storage, names: RunNames, key: Key) -> Extent:
@@ -135,15 +145,20 @@ def read_header(storage: Storage, names: RunNames, key: Key, slot: int) -> Segme
 
 
 def scan_log(
-    storage: Storage, names: RunNames, key: Key, *, below: int | None = None, known: LogView | None = None
-) -> Scan:
+    storage: Storage, names: RunNames, key: Key, *, below: int | None = None, known: LogView | None = None,
+    needed_from: NeededFrom | None = None,
+) -> Scan:  # fmt: skip
     """As ``read_log``, of the slots under ``below`` only (None: all). ``known``: an earlier view of the same log.
 
     Everything is read again; bytes that are the same as in ``known`` are not verified and taken apart a second time.
+    ``needed_from(head)`` is the LSN behind which a resume from the CHECKPOINT with this head needs OPERATIONs: given, those that
+    the newest one does not need are verified, and left out (see ``LogView.left_out_to``).
     """
+    known_segments = known.segments if known is not None else {}
     while True:
         extent = find_extent(storage, names, key)
-        scanner = _Scanner(storage, names, key, extent, known.segments if known is not None else {})
+        since = SinceCheckpoint(needed_from) if needed_from is not None else None
+        scanner = _Scanner(storage, names, key, extent, known_segments, since)
         scan = scanner.run(extent.tail if below is None else below - 1)
         # A sweep in another process raises the floor, then deletes: what is missing now may just not count any more.
         if not scanner.missing or find_extent(storage, names, key).floor == extent.floor:
@@ -157,6 +172,7 @@ class _Scanner:
     key: Key
     extent: Extent
     known: Mapping[int, SegmentRead]
+    since: SinceCheckpoint | None
     read: dict[int, SegmentRead] = field(default_factory=dict)
     missing: list[int] = field(default_factory=list)
     sealed_floor: int = 0
@@ -185,7 +201,7 @@ class _Scanner:
         self.damages.sort(key=lambda damage: (damage.path, damage.offset))
         records = [record for segment in reversed(self.records) for record in segment]
         epoch = self.epoch + self.unknown_epochs
-        view = LogView(records, self.damages, self.torn[::-1], self.floor, last + 1, epoch, self.read)
+        view = LogView(records, self.damages, self.torn[::-1], self.floor, last + 1, epoch, self.read, self._left_out_to)
         return Scan(view, self.unsealed[::-1], lost if self.sealed_floor else None)
 
     @property
@@ -232,10 +248,23 @@ class _Scanner:
 
     def _parse(self, slot: int, data: bytes, limit: int | None) -> ParsedSegment:
         known = self.known.get(slot)
-        if known is None or known.limit != limit or known.data != data:
-            known = SegmentRead(data, limit, parse_segment(data, self.key, self.names, slot, limit=limit))
+        if known is None or known.limit != limit or known.data != data or not self._suits(known):
+            parsed = parse_segment(data, self.key, self.names, slot, limit=limit, choose=self.since)
+            known = SegmentRead(data, limit, parsed, self._left_out_to)
+        elif self.since is not None:
+            self.since.left_out_to = max(self.since.left_out_to, known.left_out_to)
         self.read[slot] = known
         return known.parsed
+
+    @property
+    def _left_out_to(self) -> int:
+        return -1 if self.since is None else self.since.left_out_to
+
+    def _suits(self, known: SegmentRead) -> bool:
+        """Whether what is left out of ``known``, if anything, would be left out again."""
+        if known.left_out_to < 0:
+            return True
+        return self.since is not None and self.since.left_out_to in (-1, known.left_out_to)
 
     def _check_seal(self, path: str, size: int, seal: Seal, parsed: ParsedSegment) -> None:
         if size > seal.length:

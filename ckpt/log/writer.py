@@ -22,7 +22,7 @@ from ckpt.format.records import Kind, lsn_of, lsn_slot
 from ckpt.format.segment import FRAME_OVERHEAD
 from ckpt.log.tail import Entry, Place, Tail
 from ckpt.log.takeover import take_over
-from ckpt.log.view import LogView
+from ckpt.log.view import LogView, NeededFrom
 from ckpt.protocols import AppendableStorage, Buffer
 
 BUFFER_LIMIT = 1 << 20
@@ -56,16 +56,16 @@ class LogWriter:
 
     @classmethod
     def take_over(
-        cls, place: Place, *, fence: Mapping[str, Any], known: LogView | None = None
+        cls, place: Place, *, fence: Mapping[str, Any], known: LogView | None = None, needed_from: NeededFrom | None = None
     ) -> tuple[LogWriter, LogView]:
         """Begin a new attempt: ends every earlier one and returns all that counted until then.
 
         ``fence`` (plain JSON: host, pid, started, ...) becomes the head of the FENCE record, with "attempt" (the epoch)
         added. On return FENCE and SEAL are durable, and no earlier attempt can commit any more. ``known``, an earlier
-        view of this log, only saves time: what has not changed since is not verified again.
+        view of this log, only saves time: what has not changed since is not verified again. ``needed_from``: see ``scan_log``.
         Raises FencedError if another attempt was faster, StorageError, UntrustedError, UnknownFormatError.
         """
-        tail, view, position = take_over(place, fence, known)
+        tail, view, position = take_over(place, fence, known, needed_from)
         return cls(tail, position), view
 
     @property

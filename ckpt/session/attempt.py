@@ -24,13 +24,14 @@ from ckpt.format.records import Kind
 from ckpt.history import AFRESH, IDENTIFIED_BY, INSTEAD_OF, History, history_of
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
-from ckpt.log import LogView, LogWriter, Place, read_log
+from ckpt.log import LogView, LogWriter, Place, read_log, scan_log
 from ckpt.mapping.results import Results
 from ckpt.recovery import (
     ResumePoint,
     find_resume_point,
     letters_of,
     needed_from,
+    needs_left_out,
     result_record,
     results_since_start,
 )
@@ -149,7 +150,7 @@ def open_attempt(plan: Plan) -> Attempt | Finished:
     holder = Holder.this_process(clock)
     lease = acquire(root.storage, plan.names, holder=holder, wait_s=plan.options.wait, clock=clock)
     try:
-        view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key)
+        view = None if plan.options.fresh else read_log(root.storage, plan.names, root.key, needed_from=needed_from)
         finished, identity = None, plan.identify() if plan.is_named_by_arguments else ""
         if view is not None:
             view.expect(plan.options.expect_at_least, plan.names)
@@ -197,7 +198,7 @@ def _open_store(plan: Plan) -> StoreRoot:
 
 def _open(plan: Plan, root: StoreRoot, lease: HeldLease, facts: dict[str, Any], seen: LogView | None) -> Attempt:
     place = Place(root.storage, plan.names, root.key, plan.entropy, plan.clock)
-    log, view = LogWriter.take_over(place, fence=facts, known=seen)
+    log, view = LogWriter.take_over(place, fence=facts, known=seen, needed_from=needed_from)
     try:
         services = _services(plan, root, lease, log, view, facts)
         services.retention.sweep_orphans()
@@ -237,6 +238,10 @@ def _services(
     if not fresh:
         with log.unless_overtaken():
             resume = find_resume_point(view, history, names, read)
+            if needs_left_out(view, resume):
+                view = scan_log(root.storage, names, key, below=view.next_slot).view
+                history = history_of(view.records)
+                resume = find_resume_point(view, history, names, read, tell=lambda _: None)  # has told it already
         if resume is not None and history.finished is None:
             fresh = code_asks_for_fresh(plan, resume.head, f"checkpoint {resume.head['number']}", MIXED)
     if fresh:

@@ -9,7 +9,7 @@ from typing import Any
 from ckpt.errors import IntegrityError, MissingKeyError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
-from ckpt.format.segment import Damage, ParsedSegment, TornTail, parse_segment
+from ckpt.format.segment import Choose, Damage, ParsedSegment, TornTail, newest_only, parse_segment
 from ckpt.history import FORK, INSTEAD_OF, History, ending_of, history_of
 from ckpt.lease import current_holder
 from ckpt.letters import MOVED
@@ -63,7 +63,7 @@ def summarize(root: StoreRoot, names: RunNames, sizes: dict[str, int]) -> RunSum
     records: list[Record] = []
     history, damaged, floor = History(), False, 0
     for slot in reversed(stored.slots):
-        parsed = read_segment(root, names, slot, newest=True) if slot >= floor else None
+        parsed = read_segment(root, names, slot, newest_only) if slot >= floor else None
         if parsed is None:
             continue
         # What a trim has cut off does not count, even if it died before it deleted anything.
@@ -88,13 +88,13 @@ def _alive_now(root: StoreRoot, names: RunNames, history: History) -> bool | Non
     return False if history.ended else is_alive(root, names)
 
 
-def read_segment(root: StoreRoot, names: RunNames, slot: int, *, newest: bool = False) -> ParsedSegment | None:
-    """The verified segment of ``slot``, ``newest`` as for ``parse_segment``; None if it is not there (any more)."""
+def read_segment(root: StoreRoot, names: RunNames, slot: int, choose: Choose | None = None) -> ParsedSegment | None:
+    """The verified segment of ``slot``, ``choose`` as for ``parse_segment``; None if it is not there (any more)."""
     try:
         data = root.storage.get(names.segment(slot))
     except MissingKeyError:
         return None
-    return parse_segment(data, root.key, names, slot, newest=newest)
+    return parse_segment(data, root.key, names, slot, choose=choose)
 
 
 def is_alive(root: StoreRoot, names: RunNames) -> bool | None:

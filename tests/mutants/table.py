@@ -326,6 +326,11 @@ MUTANTS = (
         _LOGGED, "test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one",
     ),
     Mutant(
+        "an older checkpoint does without what the newest one did not need", "3", "session/attempt.py",
+        "            if needs_left_out(view, resume):", "            if False:",
+        "tests/unit/test_recovery.py", "test_run_that_goes_on_from_an_older_checkpoint_executes_no_step_again",
+    ),
+    Mutant(
         "a checkpoint that was in flight hides positions that went on", "3", "recovery.py",
         "            return checkpoints[place:]", "            break",
         _LOGGED, "test_positions_go_on_while_a_checkpoint_with_an_image_is_in_flight",

@@ -22,7 +22,7 @@ from ckpt.errors import CkptError
 from ckpt.format.names import RunNames
 from ckpt.history import History, history_of
 from ckpt.log import LogView, read_log
-from ckpt.recovery import find_resume_point, result_record, results_since_start
+from ckpt.recovery import find_resume_point, needed_from, needs_left_out, result_record, results_since_start
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store import Store
@@ -133,8 +133,13 @@ def recover(store: Path, names: RunNames) -> Found:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root = StoreRoot.open(store)
-    view = read_log(root.storage, names, root.key)
-    return outcome(view, history_of(view.records), names, _reader(root, names))
+    read = _reader(root, names)
+    view = read_log(root.storage, names, root.key, needed_from=needed_from)
+    history = history_of(view.records)
+    if result_record(view, history, names) is None and needs_left_out(view, find_resume_point(view, history, names, read)):
+        view = read_log(root.storage, names, root.key)
+        history = history_of(view.records)
+    return outcome(view, history, names, read)
 
 
 def _reader(root: StoreRoot, names: RunNames) -> Callable[[SnapshotRef], list[Any]]:

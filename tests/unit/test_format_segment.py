@@ -14,7 +14,7 @@ from ckpt.errors import UnknownFormatError, UntrustedError
 from ckpt.format.keys import UNSIGNED, Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, encode_payload, lsn_of
-from ckpt.format.segment import HEADER_SIZE, encode_frames, encode_header, parse_segment
+from ckpt.format.segment import HEADER_SIZE, encode_frames, encode_header, newest_only, parse_segment
 
 KEY = Key.from_secret(bytes(range(32)))
 NAMES = RunNames("job", "r1")
@@ -219,7 +219,7 @@ def test_newest_records_are_all_but_what_the_last_checkpoint_makes_old(kinds, re
     payloads = [(lsn_of(4, n), int(kind), encode_payload({"status": status, "n": n})) for n, kind in enumerate(kinds)]
     data = bytearray(b"".join([header, *encode_frames(KEY, seed, 2, payloads)[0]]))
     for _ in range(2):
-        whole, newest = (parse_segment(data, KEY, NAMES, 4, newest=choice) for choice in (False, True))
+        whole, newest = (parse_segment(data, KEY, NAMES, 4, choose=choice) for choice in (None, newest_only))
         assert (newest.count, newest.good_length, newest.torn, newest.damages) == (
             whole.count, whole.good_length, whole.torn, whole.damages,
         ), "all of it is verified"  # fmt: skip

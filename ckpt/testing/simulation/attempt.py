@@ -11,8 +11,8 @@ from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
 from ckpt.history import history_of
-from ckpt.log import LogView, LogWriter, Place
-from ckpt.recovery import find_resume_point, results_since_start
+from ckpt.log import LogView, LogWriter, Place, scan_log
+from ckpt.recovery import find_resume_point, needed_from, needs_left_out, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
@@ -61,7 +61,7 @@ class Attempt:
         port = self.port
         place = Place(port, NAMES, KEY, self.rng.randbytes, FakeClock())
         fence = {"host": port.name, "pid": 1, "started": 0.0}
-        self.log, view = LogWriter.take_over(place, fence=fence)
+        self.log, view = LogWriter.take_over(place, fence=fence, needed_from=needed_from)
         self.epoch = self.log.epoch
         self.model.begins(self.epoch)
         if view.damages and not self.rotten:
@@ -75,6 +75,9 @@ class Attempt:
     def _recover(self, view: LogView) -> None:
         history = history_of(view.records)
         point = find_resume_point(view, history, NAMES, self._read)
+        if needs_left_out(view, point):
+            history = history_of(scan_log(self.port, NAMES, KEY, below=view.next_slot).view.records)
+            point = find_resume_point(view, history, NAMES, self._read)
         if point is None:
             later = results_since_start(history)
         else:
