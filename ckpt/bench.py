@@ -25,11 +25,11 @@ from typing import Any
 
 from ckpt.errors import MeasureError, OptionError
 from ckpt.events import span_text
+from ckpt.failures import daly_interval, useful_share, young_interval
 from ckpt.protocols import Clock
 from ckpt.settings import trial_store
 from ckpt.store import Store
 from ckpt.trial import trace_of
-from ckpt.triggers import daly_interval, useful_share, young_interval
 
 POLL_S = 0.005
 """How often a running program is looked at: the times of runs are rounded by no more than this."""

@@ -176,10 +176,12 @@ class Checkpointer:
         refs = [state.ref for state in (*request.states, request.results) if state.ref is not None]
         request.head["stored_nbytes"] = written
         request.head["persist_s"] = round(self._clock.monotonic() - began, 6)
+        workers_s = self._snapshots.take_cpu_s()
+        request.head["cost_s"] = round(request.stall_s + host.thread_cpu_s() - began_cpu + workers_s, 6)
         # Commit point: the packs are durable, and this record makes them a checkpoint.
         lsn = self._log.append(Kind.CHECKPOINT, request.head, [ref.encode() for ref in refs], durable=True)
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
-        return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu + self._snapshots.take_cpu_s()
+        return lsn, packs, request.stall_s + host.thread_cpu_s() - began_cpu + workers_s
 
     def _write(self, state: Kept) -> int:
         """Make ``state`` durable if it is not yet; the bytes that this took in the storage."""

@@ -68,6 +68,14 @@ def command_line() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+
+
 def thread_cpu_s() -> float:
     """Processor time of the calling thread, seconds."""
     return time.thread_time()

@@ -127,7 +127,7 @@ def needed_from(head: Mapping[str, Any]) -> int:
 
 def moved(head: Mapping[str, Any], lsn: int) -> dict[str, Any]:
     """The head of a checkpoint that is written anew, in front of all operations that it needs: they are behind ``lsn``."""
-    found = {name: value for name, value in head.items() if name not in (VOID, "ran_s")} | {"covers": lsn}
+    found = {name: value for name, value in head.items() if name not in (VOID, "ran_s", "cost_s")} | {"covers": lsn}
     if LOGGED in head:
         found[LOGGED] = {**head[LOGGED], "after": lsn}
     if "maps_since" in head:

@@ -10,6 +10,7 @@ what later ones cost; to wait for a hundred times that would leave a job of a fe
 times what the first cost, if that is sooner: the first two together then took at most a fifth of the time, and once the
 second has had its c / fraction too, all but the first are within their share for good. The estimate begins with the
 second. (The checkpoint at a job's entry, before any loop, belongs to the first: the session does not report it.)
+A process that resumes has nothing at risk yet: it does as if it had just paid for a cold one, at the price in the log.
 
 The bound on the work at risk. Where checkpoints are dear the budget alone would leave hours at risk. So from one state to the
 next it is at most ``AT_RISK_S``, whatever share that takes, unless checkpoints would then take more than ``DEAR_SHARE`` of the
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.errors import OptionError
+from ckpt.failures import Observed, daly_interval
 from ckpt.settings import parse_duration
 
 MIN_INTERVAL_S = 0.005
@@ -39,15 +41,6 @@ AT_RISK_S = 1800.0
 DEAR_SHARE = 0.1
 """Unless checkpoints would take more than this share of the time then."""
 
-DEFAULT_MTBF_S = 86400.0
-"""Mean time between failures where nobody says better, and none was seen."""
-
-PRIOR_FAILURES = 0.5
-"""What that counts for beside failures that were seen."""
-
-SHORTEST_LIFE_S = 1.0
-"""A process that failed lived at least this long."""
-
 FREE_SHARE = 0.01
 """What checkpoints may take of the time without asking: ``"auto"`` takes no fewer of them for want of failures."""
 
@@ -60,6 +53,10 @@ COLD_FACTOR = 10
 
 AT_RISK = "at risk"
 """Why a checkpoint was taken before the budget would have had it."""
+
+BESIDE_SHARE = 0.5
+"""What work beside the job takes from it, as a part of the processor time, where the process may use several processors: nothing
+if one is idle, all of it if none is, and which of them is so changes. The best interval goes by the root of the cost."""
 
 
 class _Combinable:
@@ -96,6 +93,11 @@ class Budget(_Combinable):
         if self._last_s == -math.inf:
             return -math.inf
         return self._last_s + self.interval_s - now_s
+
+    def resumed(self, now_s: float, cost_s: float) -> None:
+        """The process goes on from a checkpoint; the last one of the process before cost ``cost_s``."""
+        self._costs.guess(cost_s)
+        self._last_s = self._from_s = now_s
 
     @property
     def interval_s(self) -> float:
@@ -134,19 +136,24 @@ class Budget(_Combinable):
 class _Costs:
     """What the last checkpoints cost, in seconds. The first one of a process is a cold one."""
 
-    __slots__ = ("_warm", "cold_s")
+    __slots__ = ("_guessed", "_warm", "cold_s")
 
     def __init__(self) -> None:
         self.cold_s: float | None = None
+        self._guessed = False
         self._warm: deque[float] = deque(maxlen=LAST_COSTS)
 
     def __bool__(self) -> bool:
         """Whether more is known than what the cold one cost."""
         return bool(self._warm)
 
+    def guess(self, cost_s: float) -> None:
+        """What a process before paid stands for the cold one of this, until that is known."""
+        self.cold_s, self._guessed = cost_s, True
+
     def add(self, cost_s: float) -> None:
-        if self.cold_s is None:
-            self.cold_s = cost_s
+        if self.cold_s is None or self._guessed:
+            self.cold_s, self._guessed = cost_s, False
         else:
             self._warm.append(cost_s)
 
@@ -179,79 +186,32 @@ def excess_of(trigger: Any) -> Excess | None:
     return trigger.excess() if isinstance(trigger, Budget) else None
 
 
-def young_interval(cost_s: float, mtbf_s: float) -> float:
-    """Young's interval between checkpoints that cost ``cost_s`` each: sqrt(2 cost mtbf), in seconds.
-
-    J. W. Young, "A first order approximation to the optimum checkpoint interval", CACM 17 (1974).
-    """
-    return math.sqrt(2 * cost_s * mtbf_s)
-
-
-def daly_interval(cost_s: float, mtbf_s: float) -> float:
-    """Daly's interval (his equation 37), in seconds: ``mtbf_s`` where a checkpoint costs twice that or more.
-
-    J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", FGCS 22 (2006).
-    """
-    if cost_s >= 2 * mtbf_s:
-        return mtbf_s
-    ratio = cost_s / (2 * mtbf_s)
-    return young_interval(cost_s, mtbf_s) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost_s
-
-
-def useful_share(interval_s: float, cost_s: float, lost_s: float, mtbf_s: float) -> float:
-    """The share of time that is work which is not lost, to first order: each interval costs ``cost_s``, each failure
-    half an interval and ``lost_s``. At least 0."""
-    if interval_s <= 0:
-        return 0.0
-    return max(0.0, 1 - cost_s / (interval_s + cost_s) - ((interval_s + cost_s) / 2 + lost_s) / mtbf_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """``failures`` in ``lived_s`` seconds of running: what is known of how often a job fails."""
-
-    failures: int = 0
-    lived_s: float = 0.0
-
-    def mtbf_s(self, more_s: float = 0.0) -> float:
-        """The mean time between failures, after ``more_s`` further seconds without one.
-
-        Seconds lived / failures is the maximum-likelihood estimate for failures at a constant rate. Few failures say little, so
-        this is its geometric mean with ``DEFAULT_MTBF_S`` (or the time lived, if that is longer), which counts as much as
-        ``PRIOR_FAILURES`` failures do. Geometric, for what is not known is the order of magnitude: a prior in the ordinary
-        mean would outweigh hundreds of failures where these come every few seconds.
-        """
-        lived_s = self.lived_s + max(0.0, more_s)
-        prior_s = max(DEFAULT_MTBF_S, lived_s)
-        if not self.failures:
-            return prior_s
-        # Whatever dies needs a moment for that; so the estimate is above 0 where no sign of life was ever recorded.
-        each_s = max(lived_s / self.failures, SHORTEST_LIFE_S)
-        weights = PRIOR_FAILURES, self.failures
-        log_s = (weights[0] * math.log(prior_s) + weights[1] * math.log(each_s)) / sum(weights)
-        return math.exp(log_s)
-
-
 class Auto(_Combinable):
-    """The interval that loses least (Daly's) for what checkpoints cost here.
+    """The interval that loses least (Daly's) for what checkpoints take from the job here.
 
     With ``mtbf_s``: where the job fails once in so many seconds. Without: as often as was ``observed``, and as it lives on;
-    never less often than a budget of ``FREE_SHARE``, for what failures there will be is a guess. The cost is the median of
+    never less often than a budget of ``FREE_SHARE``, for what failures there will be is a guess. What they take is the median of
     the last ones. Never more than the time between failures is at risk. The second checkpoint comes after at most
     ``COLD_FACTOR`` times what the first cost, and ``AT_RISK_S``: that was a cold one, and may be measured wrong.
     """
 
-    __slots__ = ("_began_s", "_costs", "_last_s", "mtbf_s", "observed")
+    __slots__ = ("_began_s", "_costs", "_last_s", "_lost_s", "_taken_s", "mtbf_s", "observed")
 
     def __init__(self, mtbf_s: float | None = None) -> None:
         self.mtbf_s, self.observed = mtbf_s, Observed()
         self._last_s, self._began_s = -math.inf, math.inf
+        self._taken_s = self._lost_s = -math.inf
         self._costs = _Costs()
 
     def learn(self, mtbf_s: float | None, observed: Observed | None) -> None:
         """What the time between failures is, unless that was said before; and what was seen of them."""
         self.mtbf_s = mtbf_s if self.mtbf_s is None else self.mtbf_s
         self.observed = observed or self.observed
+
+    def resumed(self, now_s: float, lost_s: float) -> None:
+        """The process goes on from a checkpoint; the last one of the process before took ``lost_s`` from the job."""
+        self._costs.guess(lost_s)
+        self._last_s = self._began_s = now_s
 
     def iterations_left(self, iterations: int) -> float:
         return math.inf
@@ -263,15 +223,20 @@ class Auto(_Combinable):
 
     def taken(self, iterations: int, now_s: float) -> None:
         self._began_s = min(self._began_s, now_s)
+        self._taken_s = now_s
+
+    def took(self, lost_s: float) -> None:
+        """What the checkpoint that is committed next took from the job, in seconds, if that is less than what it cost."""
+        self._lost_s = lost_s
 
     def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
-        """Timed from here: only now its cost is known."""
-        self._costs.add(cost_s)
-        self._last_s = now_s
+        """Timed from where the state was read: all work since then is at risk."""
+        self._costs.add(cost_s if self._lost_s == -math.inf else self._lost_s)
+        self._last_s = self._taken_s if self._taken_s > -math.inf else now_s
 
     @property
     def interval_s(self) -> float:
-        """Seconds from the last commit to the next checkpoint."""
+        """Seconds from the state of the last checkpoint to the next."""
         cost_s = self._costs.usual_s
         longest_s = math.inf if self._costs else min(AT_RISK_S, COLD_FACTOR * cost_s)
         if self.mtbf_s is not None:
@@ -361,6 +326,29 @@ class Either(_Combinable):
 def leaves(trigger: Any) -> list[Any]:
     """The triggers that are joined in this one."""
     return [*leaves(trigger._first), *leaves(trigger._second)] if isinstance(trigger, Either) else [trigger]
+
+
+def taken_from_job(stall_s: float, cost_s: float, processors: int) -> float:
+    """Seconds that a checkpoint takes from the job: it stands still, and what is left of ``cost_s`` is work beside it."""
+    return stall_s + max(0.0, cost_s - stall_s) * (BESIDE_SHARE if processors > 1 else 1.0)
+
+
+def tell_taken(trigger: Any, lost_s: float) -> None:
+    """Tell those who choose the interval by it what the checkpoint that is committed next took from the job."""
+    for one in leaves(trigger):
+        if isinstance(one, Auto):
+            one.took(lost_s)
+
+
+def tell_resumed(trigger: Any, now_s: float, *, cost_s: float, lost_s: float) -> None:
+    """The process goes on from a checkpoint, and one cost so much before: the first one of it need not be taken at once."""
+    for one in leaves(trigger):
+        if isinstance(one, Every):
+            one.taken(0, now_s)
+        elif isinstance(one, Budget):
+            one.resumed(now_s, cost_s)
+        elif isinstance(one, Auto):
+            one.resumed(now_s, lost_s)
 
 
 def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None, observed: Observed | None = None) -> Any:

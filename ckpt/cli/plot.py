@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpt.bench import Measured, command_text
 from ckpt.errors import OptionError
-from ckpt.triggers import useful_share
+from ckpt.failures import useful_share
 
 POINTS = 200
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ckpt.failures import Observed
 from ckpt.format.records import Kind, Record
 from ckpt.history import History, ending_of
-from ckpt.triggers import Observed
 
 MAX_LISTED = 20
 """Attempts that are listed; also those from which the time between failures is estimated, so that it follows changes."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt import events
+from ckpt import events, host
 from ckpt.capture.state import Captured
 from ckpt.checkpointer import Checkpointer, Kept, Request, memory_checked
 from ckpt.errors import CkptError, LogLostError, StorageError
@@ -23,7 +23,7 @@ from ckpt.session.pacing import Pacing, interval_of
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, encode_results
 from ckpt.session.ticker import Chore, Ticker
-from ckpt.triggers import excess_of
+from ckpt.triggers import excess_of, taken_from_job, tell_taken
 
 RETRY_S = 1.0
 """Shortest pause after a checkpoint that the storage refused."""
@@ -263,6 +263,7 @@ class Saving:
         self.totals.checkpoints += 1
         self.totals.cost_s += cost_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
+            tell_taken(self._services.trigger, taken_from_job(request.stall_s, cost_s, host.processors()))
             self._services.trigger.committed(request.iterations, self._services.clock.monotonic(), cost_s)
             self._say_if_exceeded()
         self.schedule()

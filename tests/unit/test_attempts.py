@@ -16,11 +16,12 @@ from unit.runs import Writing
 import ckpt
 from ckpt import events
 from ckpt.cli import cli
+from ckpt.failures import Observed
 from ckpt.history import history_of
 from ckpt.log import read_log
 from ckpt.session.attempts import MAX_LISTED, earlier_attempts, observed, this_attempt
 from ckpt.store import Store
-from ckpt.triggers import AT_RISK, Budget, Observed
+from ckpt.triggers import AT_RISK, Budget
 
 MOST_ITERATIONS = 10**7
 
