@@ -58,6 +58,17 @@ class SizingStorage(Storage, Protocol):
         """The keys that ``list`` gives, in any order, with their lengths in bytes."""
 
 
+@runtime_checkable
+class SharingStorage(Storage, Protocol):
+    """A storage that can give what a key holds a second key for less than reading and writing it."""
+
+    def share(self, source: str, target: str) -> None:
+        """``target`` has the bytes of ``source`` from here on, whole or not at all, replacing; durable on return.
+
+        Each goes its own way then: a later ``put`` or ``delete`` of one leaves the other. MissingKeyError.
+        """
+
+
 class AppendFile(Protocol):
     """A key of an appendable storage, open for appending by its one writer."""
 

@@ -4,6 +4,7 @@
     key                                          a local store's key (root)
     <job>/<run_id>/log/<slot, 20 digits>.log     segments; slots are numbered from 1
     <job>/<run_id>/pack/<epoch>-<n>.pack         packs of chunks
+    <job>/<run_id>/pack/<epoch>-<n>@<origin>.pack  packs that a fork shares: made for the run <origin> of the same job
     <job>/<run_id>/floor                         lowest live slot
     <job>/<run_id>/lock                          local stores: the lease
     <job>/<run_id>/damaged/<slot>/...            what a repair kept aside; no reader looks there
@@ -30,6 +31,7 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _RESERVED = frozenset({FORMAT_KEY.lower(), SECRET_KEY.lower()})
 _SEGMENT = re.compile(r"([0-9]{20})\.log\Z")
 _PACK = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})\.pack\Z")
+_SHARED = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})@([A-Za-z0-9_+-][A-Za-z0-9._+-]{0,199})\.pack\Z")
 _MAX_QUOTED = 200
 
 
@@ -137,6 +139,39 @@ class RunNames:
         return f"{self.prefix}pack/{epoch}-{n}.pack"
 
     def parse_pack(self, key: str) -> tuple[int, int] | None:
-        """(epoch, n) of a pack's key of this run; None for any other key."""
-        match = _PACK.match(key, len(self.pack_prefix)) if key.startswith(self.pack_prefix) else None
-        return (int(match[1]), int(match[2])) if match else None
+        """(epoch, n) of a pack's key of this run; None for any other key. A shared one is older than all attempts: epoch 0."""
+        if not key.startswith(self.pack_prefix):
+            return None
+        match = _PACK.match(key, len(self.pack_prefix))
+        if match:
+            return int(match[1]), int(match[2])
+        shared = _SHARED.match(key, len(self.pack_prefix))
+        return (0, int(shared[2])) if shared else None
+
+    def shared_pack(self, pack: str) -> str:
+        """The key under which this run, a fork, shares ``pack``, a pack of another run of the job."""
+        origin, epoch, n = _made_as(pack)
+        return f"{self.pack_prefix}{epoch}-{n}@{origin}.pack"
+
+
+def pack_origin(pack: str) -> str:
+    """The id of the run that the pack with this key was made by. ValueError if it is no pack's key."""
+    return _made_as(pack)[0]
+
+
+def pack_made_as(pack: str) -> str:
+    """The key that the pack with this key was made under, which its header is signed for. ValueError if it is no pack's."""
+    origin, epoch, n = _made_as(pack)
+    job = pack.partition("/")[0]
+    return f"{job}/{origin}/pack/{epoch}-{n}.pack"
+
+
+def _made_as(pack: str) -> tuple[str, str, str]:
+    """(run id, epoch, n) of the pack when it was made."""
+    _, _, name = pack.partition("/")
+    run_id, _, name = name.partition("/pack/")
+    if match := _PACK.fullmatch(name):
+        return run_id, match[1], match[2]
+    if match := _SHARED.fullmatch(name):
+        return match[3], match[1], match[2]
+    raise ValueError(f"{pack!r} is no key of a pack")

@@ -5,8 +5,8 @@
 nothing is returned from storage that does not verify under the run's key. docs/format.md has the bytes.
 """
 
-from ckpt.snapshot.reader import read_snapshot
+from ckpt.snapshot.reader import check_snapshot, read_snapshot
 from ckpt.snapshot.reference import SnapshotRef
 from ckpt.snapshot.writer import SnapshotWriter
 
-__all__ = ["SnapshotRef", "SnapshotWriter", "read_snapshot"]
+__all__ = ["SnapshotRef", "SnapshotWriter", "check_snapshot", "read_snapshot"]

@@ -16,6 +16,7 @@ from ckpt.codecs.compression import RAW, decompress
 from ckpt.errors import CorruptionError, MissingKeyError
 from ckpt.format.cipher import Cipher
 from ckpt.format.keys import Key
+from ckpt.format.names import pack_made_as
 from ckpt.snapshot import layout
 from ckpt.snapshot.layout import Manifest, Patch, Place
 from ckpt.snapshot.reference import Inline, Packed, SnapshotRef, inline_body
@@ -85,6 +86,21 @@ def read_manifest(ref: SnapshotRef, storage: Storage, names: RunNames, key: Key)
     return _read_manifest(ref.body, storage, names, packs)
 
 
+def check_snapshot(ref: SnapshotRef, storage: Storage, names: RunNames, key: Key) -> None:
+    """CorruptionError unless manifest and packs are there, made by whom they name, and long enough. Reads no chunk."""
+    if isinstance(ref.body, Inline):
+        _open_inline(ref.body, _signer(ref, key, names.address))
+        return
+    packs = _Packs(storage, _signer(ref, key, ref.body.packs[-1]), encrypted=ref.body.encrypted)
+    ends = dict.fromkeys(ref.body.packs, 0)
+    for place in _read_manifest(ref.body, storage, names, packs).places:
+        ends[place.pack] = max(ends[place.pack], place.offset + place.length)
+    for pack, end in ends.items():
+        packs.open(pack)
+        if storage.size(pack) < end:
+            raise _corrupt(pack, end, "the pack ends early")
+
+
 def _signer(ref: SnapshotRef, key: Key, where: str) -> Key:
     return key.named(ref.key_id, where=where, what="the snapshot")
 
@@ -101,7 +117,8 @@ class _Packs:
         """The pack's data key; None if it is not encrypted. CorruptionError."""
         if pack not in self._opened:  # two threads may both read a header: with the same outcome
             try:
-                cipher = layout.open_header(self.key, pack, self._storage.get(pack, 0, layout.HEADER_SIZE))
+                header = self._storage.get(pack, 0, layout.HEADER_SIZE)
+                cipher = layout.open_header(self.key, pack_made_as(pack), header)
                 if (cipher is not None) != self._encrypted:
                     raise ValueError("the pack's header does not fit the snapshot")
             except MissingKeyError as error:

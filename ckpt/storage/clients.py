@@ -7,7 +7,7 @@ itself, asks no cache, and never waits without end. Paths are ``bucket/key``. Cl
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from fsspec.asyn import sync
 
@@ -69,6 +69,14 @@ class ObjectClient(Protocol):
         """The paths directly in ``folder`` ('' or with '/' at its end); those of folders may end with '/'."""
 
     def upload(self, path: str, nonce: str) -> Upload: ...
+
+
+@runtime_checkable
+class CopyingClient(Protocol):
+    """A client whose service copies objects by itself."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Make ``target`` what ``source`` is, replacing; complete on return. May be called again after an error."""
 
 
 def wait(filesystem: Any, request: Coroutine[Any, Any, T]) -> T:

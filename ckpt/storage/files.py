@@ -23,6 +23,9 @@ _GATHER = 1024 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV})
 
+NO_MORE_LINKS = frozenset({errno.EMLINK, errno.EPERM, errno.EACCES}) | _NO_LINKS
+"""Why a file may not get one more name: it has too many, or is another user's (``fs.protected_hardlinks``)."""
+
 
 def translate(error: OSError, doing: str, where: str) -> StorageError:
     """The error of ckpt that tells what ``error`` means for a store."""

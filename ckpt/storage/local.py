@@ -17,9 +17,11 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ckpt.errors import StorageError
 from ckpt.protocols import Buffer
 from ckpt.storage.direct import write_file
 from ckpt.storage.files import (
+    NO_MORE_LINKS,
     LocalAppendFile,
     OpenedFile,
     link_if_absent,
@@ -36,6 +38,9 @@ from ckpt.storage.temporaries import is_leftover, new_temporary
 
 _ATTEMPTS = 20
 """How often a folder is made again when others keep removing it as empty."""
+
+_COPIED = 1 << 20
+"""Bytes copied at once where a link is not possible."""
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 
@@ -94,6 +99,29 @@ class LocalStorage:
                 os.close(fd)
             self._sync_names(path.parent)
         return length
+
+    def share(self, source: str, target: str) -> None:
+        """A hard link. Where the file cannot have one more (too many, or another user's), its bytes are copied."""
+        origin, path = self._path(source), self._path(target)
+        with self._open(source) as (fd, size):  # MissingKeyError, and it stays while it is copied
+            try:
+                with storage_errors("link", str(path)):
+                    self._link(origin, path)
+            except StorageError as error:
+                if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_MORE_LINKS):
+                    raise
+                self.put(target, (read_at(fd, start, _COPIED) for start in range(0, size, _COPIED)))
+
+    def _link(self, origin: Path, path: Path) -> None:
+        fd, temporary = self._create_temporary(path.parent, 0o666)  # makes the folder, and finds a name
+        os.close(fd)
+        try:
+            temporary.unlink()
+            os.link(origin, temporary)
+            os.replace(temporary, path)  # Commit point.
+        finally:
+            _discard(temporary)  # which a rename leaves where both are the same file already
+        self._sync_names(path.parent)
 
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         return self._create(key, data, 0o666)

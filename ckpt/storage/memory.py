@@ -55,6 +55,11 @@ class MemoryStorage:
             self._keys[key] = bytes(data)  # Commit point.
         return len(data)
 
+    def share(self, source: str, target: str) -> None:
+        data = self._find(source)
+        with _lock:
+            self._keys[check_key(target)] = data  # Commit point.
+
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         check_key(key)
         mine = bytes(data)

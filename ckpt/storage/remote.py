@@ -24,7 +24,7 @@ from ckpt import host
 from ckpt.errors import CkptError, MissingKeyError, StorageError, UnsupportedStorageError
 from ckpt.protocols import Buffer, Clock
 from ckpt.storage import retrying
-from ckpt.storage.clients import ObjectClient, split_path
+from ckpt.storage.clients import CopyingClient, ObjectClient, split_path
 from ckpt.storage.keys import check_key, folder_key, split_prefix
 from ckpt.storage.retrying import Retrying, RetryPolicy
 from ckpt.storage.secrets import Redactor, without_password
@@ -131,6 +131,17 @@ class RemoteStorage:
                 return len(first)
             nonce = host.entropy(16).hex()
             return upload_pieces(self._client(), self._retrying, path, nonce, chain((first, second), pieces))
+
+    def share(self, source: str, target: str) -> None:
+        """A copy in the service, where its client can ask for one; else the bytes go through this machine."""
+        path, to = self._path(source), self._path(target)
+        size = self.size(source)
+        client = self._client()
+        if not isinstance(client, CopyingClient):
+            self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
+            return
+        with self._errors("share", source):
+            self._retrying.call(lambda: client.copy(path, to))  # Commit point.
 
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         """Create ``key``: True if it holds ``data`` by this call. ``data`` has to hold a nonce (see the module)."""
@@ -250,7 +261,7 @@ class RemoteStorage:
 def translate(error: Exception, doing: str, where: str, redact: Redactor) -> Exception:
     """The error of ckpt for a client's ``error``; names no secret that ``redact`` knows."""
     verdict, text = judge(error), redact(f"{type(error).__name__}: {error}")
-    if verdict is Verdict.MISSING and doing == "read":
+    if verdict is Verdict.MISSING and doing in ("read", "share"):
         return MissingKeyError("is not there", where=where, fix=_MISSING_FIX)
     if isinstance(error, NotImplementedError):
         what = f"this storage cannot {doing} objects: {text}"

@@ -117,6 +117,28 @@ class SftpStorage:
         self._sync_names(key)
         return length
 
+    def share(self, source: str, target: str) -> None:
+        """A hard link. Where the server refuses it (too many, or another user's file), the bytes are copied."""
+        origin, path = self._path(source), self._path(target)
+        tried: list[str] = []
+
+        async def link(client: asyncssh.SFTPClient) -> str | None:
+            # A new name each time, as for what is written.
+            tried.append(f"{posixpath.dirname(path)}/{new_temporary()}")
+            return tried[-1] if await sftp_files.link(client, origin, tried[-1]) else None
+
+        try:
+            temporary = self._ask("share", source, link)
+            if temporary is None:
+                size = self.size(source)
+                self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
+                return
+            self._rename(target, temporary, path)
+            self._sync_names(target)
+        finally:
+            for late in tried:  # a rename leaves it where both are the same file already
+                self._discard(late)
+
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         """Create ``key``: True if it holds ``data`` by a call like this. ``data`` has to hold a nonce."""
         path, mine = self._path(key), bytes(data)

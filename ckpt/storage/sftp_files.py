@@ -56,6 +56,19 @@ async def create_file(client: SFTPClient, path: str) -> SFTPClientFile:
     return await client.open(path, FXF_WRITE | FXF_CREAT | FXF_EXCL, encoding=None)
 
 
+async def link(client: SFTPClient, path: str, name: str) -> bool:
+    """Give the file at ``path`` one more ``name``, whose folder is made where it is missing; False if the server refuses."""
+    await size_of(client, path)
+    await _make_folders(client, posixpath.dirname(name))
+    try:
+        await client.link(path, name)
+    except GONE:
+        raise
+    except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPPermissionDenied, asyncssh.SFTPFailure):
+        return False
+    return True
+
+
 async def _make_folders(client: SFTPClient, folder: str) -> None:
     """Make a folder and those above it; another process that makes or removes them meanwhile is no error."""
     try:

@@ -1,8 +1,9 @@
 """Another way from an old checkpoint: ``fork`` makes a new run that starts there, ``reset`` takes the run itself back.
 
-Guarantees: nothing stored is unpickled; every byte that is copied was verified. A fork that is interrupted is no run (it is
-listed as empty, a second fork or ``sweep`` removes it); one that is made needs nothing of its origin. A reset happened
-or it did not. Neither touches a live run: whoever resets holds its lease and has fenced off every earlier attempt.
+Guarantees: nothing stored is unpickled. A fork shares the packs of the checkpoint: each has a second key, in the fork's own
+folder (a hard link, a copy in the service), so either run lets go of its own ones, and a fork needs nothing of its origin. Their
+headers and the manifests are verified, their chunks are not read. A fork that is interrupted is no run (it is listed as
+empty, a second fork or ``sweep`` removes it). A reset happened or it did not. Neither touches a live run: whoever resets holds its lease and has fenced off every earlier attempt.
 
 On disk. Fork: FENCE(fork) of the new run; its packs; one segment, created whole, with STATUS(reset), STATUS(running),
 the CHECKPOINT and how it came about: the commit point. Reset: FENCE(reset); one CHECKPOINT record that names the old
@@ -11,12 +12,12 @@ snapshots and covers all that was recorded until now: the commit point. Nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckpt import host
-from ckpt.errors import CorruptionError, OptionError
-from ckpt.format.names import RunNames
+from ckpt.errors import CorruptionError, MissingKeyError, OptionError
+from ckpt.format.names import RunNames, pack_origin
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
 from ckpt.history import FORK, INSTEAD_OF, RESET, History, history_of
 from ckpt.holder import Holder
@@ -24,8 +25,9 @@ from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
 from ckpt.recovery import VOID, is_needed, moved, needed_from, open_checkpoint
 from ckpt.root import StoreRoot
-from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
-from ckpt.staging import Stager
+from ckpt.snapshot import SnapshotRef, check_snapshot, read_snapshot
+from ckpt.snapshot.reference import Inline
+from ckpt.store.copying import share_key
 from ckpt.store.info import Fork
 from ckpt.store.reading import has_its_packs, stored_keys
 from ckpt.store.removing import alone, sweep_run
@@ -71,7 +73,11 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
     view, record = origin.view, origin.record
     _check_kept(view, record, names)
     number = int(record.head["number"])
-    new = RunNames(names.job, run_id) if run_id else _free_name(root, names, number)
+    ancestors = _ancestors(record)
+    if run_id in ancestors:
+        what = f"packs of this checkpoint were made by a run {run_id}, and keep its name"
+        raise OptionError(what, where=names.address, fix="give the fork another name: --as")
+    new = RunNames(names.job, run_id) if run_id else _free_name(root, names, number, ancestors)
     sweep_run(root, new, clock)  # what an interrupted fork has left there
     with alone(root, new, clock):
         if stored_keys(root, new).slots:
@@ -79,7 +85,7 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
         fence = {**Holder.this_process(clock).to_json(), FORK: f"{names.address}@{number}"}
         log, _ = LogWriter.take_over(Place(root.storage, new, root.key, host.entropy, clock), fence=fence)
         try:
-            sections, stored = _copied(root, names, new, record, log.epoch)
+            sections, stored = _shared(root, names, new, record)
             facts = _facts(view, names, new, number) | Holder.this_process(clock).to_json()
             head = moved(record.head, lsn_of(log.next_slot, 2))
             operations = [
@@ -94,36 +100,41 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
     return Fork(new.address, names.address, number, int(record.head["nbytes"]), stored, is_block, resumable)
 
 
-def _free_name(root: StoreRoot, names: RunNames, number: int) -> RunNames:
+def _free_name(root: StoreRoot, names: RunNames, number: int, taken: set[str]) -> RunNames:
     for n in range(1, FORK_TRIES + 1):
         new = RunNames(names.job, f"{names.run_id}-at-{number}" + (f"-{n}" if n > 1 else ""))
-        if not stored_keys(root, new).slots:
+        if new.run_id not in taken and not stored_keys(root, new).slots:
             return new
     raise OptionError("the run has many forks at this checkpoint", where=names.address, fix="give a name: --as RUN_ID")
 
 
-def _copied(
-    root: StoreRoot, names: RunNames, new: RunNames, record: Record, epoch: int
-) -> tuple[list[Buffer], int]:
-    """The record's references, of snapshots that are the new run's own; and the bytes stored for them.
+def _shared(root: StoreRoot, names: RunNames, new: RunNames, record: Record) -> tuple[list[Buffer], int]:
+    """The record's references, with the packs under keys of the new run; how many bytes passed through here for that."""
+    refs = [SnapshotRef.decode(section) for section in record.sections]
+    packs = {pack: new.shared_pack(pack) for ref in refs for pack in sorted(ref.packs)}
+    copied = 0
+    try:
+        for ref in refs:
+            check_snapshot(ref, root.storage, names, root.key)
+        for pack, shared in packs.items():
+            copied += share_key(root.storage, pack, shared)
+    except MissingKeyError as error:
+        fix = "fork again: a live run may just have let go of this checkpoint; else see `ckpt verify`"
+        raise CorruptionError("the pack is missing", path=error.where, offset=0, fix=fix) from error
+    return [_moved(ref, packs).encode() for ref in refs], copied
 
-    Packs are signed for the run that they belong to (and encrypted under its name), so they are written again.
-    """
-    writer = SnapshotWriter(root.storage, new, root.key, epoch)
-    written: dict[bytes, bytes] = {}
-    stored = 0
-    for section in record.sections:
-        encoded = bytes(section)
-        if encoded not in written:
-            parts = read_snapshot(SnapshotRef.decode(encoded), root.storage, names, root.key)
-            staged = Stager().stage(bytes(parts[0]), [*parts[1:]])
-            try:
-                ref = writer.write(staged)
-            finally:
-                staged.release()
-            written[encoded] = ref.encode()
-            stored += ref.stored_nbytes
-    return [written[bytes(section)] for section in record.sections], stored
+
+def _moved(ref: SnapshotRef, packs: dict[str, str]) -> SnapshotRef:
+    """The reference to the same snapshot in packs with other keys: the manifest knows them by number."""
+    if isinstance(ref.body, Inline):
+        return ref
+    return replace(ref, stored_nbytes=0, body=replace(ref.body, packs=tuple(packs[pack] for pack in ref.body.packs)))
+
+
+def _ancestors(record: Record) -> set[str]:
+    """The ids of the runs, besides the record's own, that packs of the checkpoint were made by."""
+    packs = [pack for section in record.sections for pack in SnapshotRef.decode(section).packs]
+    return {pack_origin(pack) for pack in packs if "@" in pack.rpartition("/")[2]}
 
 
 def _facts(view: LogView, names: RunNames, new: RunNames, number: int) -> dict[str, Any]:

@@ -11,13 +11,13 @@ all that is saved, whose SEAL lifts the floor to it: the commit point; the floor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from ckpt import host
 from ckpt._version import __version__
-from ckpt.errors import LossError, StorageError
+from ckpt.errors import LossError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, lsn_of
 from ckpt.history import REPAIR, history_of
@@ -27,6 +27,7 @@ from ckpt.protocols import Buffer, Clock
 from ckpt.recovery import moved
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
+from ckpt.store.copying import copy_key
 from ckpt.store.info import Finding, Repair
 from ckpt.store.reading import stored_keys
 from ckpt.store.removing import alone
@@ -34,8 +35,6 @@ from ckpt.store.salvage import Salvage, packs_of, salvage
 from ckpt.store.verifying import verify_run
 
 REPORT = "report.json"
-PIECE = 8 << 20
-"""Bytes that are copied at once."""
 
 Saved = tuple[Kind, Mapping[str, Any], "tuple[Buffer, ...]"]
 
@@ -66,7 +65,7 @@ def repair_run(root: StoreRoot, names: RunNames, clock: Clock, *, accept_loss: b
 
 def _repair(root: StoreRoot, names: RunNames, clock: Clock, planned: Repair) -> Repair:
     if names.floor in planned.aside:
-        _copy(root, names.floor, f"{planned.kept_in}floor")  # first: a takeover mends it
+        copy_key(root.storage, names.floor, f"{planned.kept_in}floor")  # first: a takeover mends it
     fence = {**Holder.this_process(clock).to_json(), REPAIR: True}
     log, view = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
     try:
@@ -116,23 +115,11 @@ def _keep_aside(root: StoreRoot, names: RunNames, report: Repair) -> None:
     """Durable copies of what the repair will delete, as it is."""
     for key in report.aside:
         if key != names.floor:
-            _copy(root, key, f"{report.kept_in}{key.removeprefix(names.prefix)}")
+            copy_key(root.storage, key, f"{report.kept_in}{key.removeprefix(names.prefix)}")
     if root.key.encrypts:
         return  # the report names steps and places; in the log, which is encrypted, it is all the same
     text = json.dumps(asdict(report), indent=2) + "\n"
     root.storage.put(f"{report.kept_in}{REPORT}", [text.encode()])
-
-
-def _copy(root: StoreRoot, key: str, to: str) -> None:
-    size = root.storage.size(key)
-    copied = root.storage.put(to, _pieces(root, key, size))
-    if copied != size:
-        raise StorageError(f"only {copied} of {size} bytes were copied", where=key, fix="mend the storage")
-
-
-def _pieces(root: StoreRoot, key: str, size: int) -> Iterator[bytes]:
-    for start in range(0, size, PIECE):
-        yield root.storage.get(key, start, PIECE)
 
 
 def _report(root: StoreRoot, names: RunNames, found: tuple[Finding, ...], saved: Salvage, view: LogView) -> Repair:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ckpt.errors import MissingKeyError, StorageError
-from ckpt.protocols import AppendableStorage, Buffer, Storage
+from ckpt.protocols import AppendableStorage, Buffer, SharingStorage, Storage
 from ckpt.storage.probe import probe
 from ckpt.storage.uploading import PIECE
 
@@ -223,6 +223,25 @@ class StorageContract:
         assert storage.children("job/") == ["a", "b"]
         assert storage.children("job/b/log") == ["1", "2"]
         assert storage.children("nothing") == []
+
+    def test_shared_bytes_have_two_keys_that_go_their_own_ways(self, storage: Storage) -> None:
+        if not isinstance(storage, SharingStorage):
+            pytest.skip("this storage does not share")
+        storage.put("job/a/pack/1-0.pack", [b"shared"])
+        for _ in range(2):  # again, over what an interrupted one has left
+            storage.share("job/a/pack/1-0.pack", "job/b/pack/1-0@a.pack")
+            assert storage.list("job/") == ["job/a/pack/1-0.pack", "job/b/pack/1-0@a.pack"]
+        assert storage.get("job/b/pack/1-0@a.pack") == b"shared"
+        storage.put("job/a/pack/1-0.pack", [b"written again"])
+        assert storage.get("job/b/pack/1-0@a.pack") == b"shared"
+        storage.put("job/b/pack/1-0@a.pack", [b"replaced"])
+        storage.share("job/a/pack/1-0.pack", "job/b/pack/1-0@a.pack")
+        storage.delete("job/a/pack/1-0.pack")
+        assert storage.get("job/b/pack/1-0@a.pack") == b"written again"
+        with pytest.raises(MissingKeyError):
+            storage.share("job/a/pack/1-0.pack", "job/c/pack/1-0@a.pack")
+        storage.delete("job/b/pack/1-0@a.pack")
+        assert storage.list("job/") == []
 
     def test_deleted_key_and_its_empty_folders_are_gone(self, storage: Storage) -> None:
         storage.put("job/run/log/1", [b"x"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ckpt.errors import OptionError
 from ckpt.format.floor import Floor, decode_floor, encode_floor
 from ckpt.format.keys import UNSIGNED, Key, digest
-from ckpt.format.names import RunNames, check_name, is_run_id, parse_job, quote_job
+from ckpt.format.names import RunNames, check_name, is_run_id, pack_made_as, pack_origin, parse_job, quote_job
 from ckpt.format.records import decode_payload, encode_payload, lsn_of, lsn_slot, lsn_text
 from ckpt.format.segment import Damage
 
@@ -57,6 +57,13 @@ def test_any_job_name_becomes_one_safe_path_element_and_back(job):
     assert RunNames.parse(names.address) == names
     assert names.parse_segment(names.segment(12)) == 12
     assert names.parse_pack(names.pack(3, 45)) == (3, 45)
+    fork, again = RunNames(job, "fork.1"), RunNames(job, "pack")
+    shared = fork.shared_pack(names.pack(3, 45))
+    assert fork.parse_pack(shared) == (0, 45), "older than every attempt at the fork"
+    assert names.parse_pack(shared) is None
+    assert again.shared_pack(shared) == again.shared_pack(names.pack(3, 45)) != shared
+    assert {pack_made_as(one) for one in (shared, again.shared_pack(shared), names.pack(3, 45))} == {names.pack(3, 45)}
+    assert pack_origin(again.shared_pack(shared)) == "r-1"
 
 
 @pytest.mark.parametrize("job", ["", "x" * 201, "ä" * 40, "\ud800"])
@@ -85,8 +92,11 @@ def test_keys_of_other_runs_and_other_shapes_are_not_parsed():
     assert names.parse_segment(RunNames("job", "r2").segment(1)) is None
     for key in ("job/r1/log/1.log", names.segment(1) + ".torn", names.floor, names.pack(1, 1)):
         assert names.parse_segment(key) is None
-    for key in ("job/r1/pack/01-1.pack", "job/r1/pack/1.pack", names.segment(1)):
+    odd = ["01-1.pack", "1.pack", "1-2@.pack", "1-2@a@b.pack", "1-2@../x.pack", "1-2@.a.pack", f"1-2@{'a' * 201}.pack", "@a.pack", "1-2@a"]
+    for key in (*(f"job/r1/pack/{name}" for name in odd), names.segment(1)):
         assert names.parse_pack(key) is None
+        with pytest.raises(ValueError, match="no key of a pack"):
+            pack_made_as(key)
     with pytest.raises(OptionError):
         RunNames.parse("no-slash")
 
