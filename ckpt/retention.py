@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.format.names import RunNames
-from ckpt.format.records import Kind
+from ckpt.format.records import Kind, lsn_slot
 from ckpt.log import LogWriter
 from ckpt.protocols import Storage
 from ckpt.snapshot import SnapshotWriter
@@ -39,9 +39,10 @@ class Retention:
         self, storage: Storage, names: RunNames, log: LogWriter, snapshots: SnapshotWriter, *, keep: int,
         running: Mapping[str, Any],
     ) -> None:
-        """``running`` is repeated at the start of each segment: how to start the run again must survive trimming."""
+        """``running`` is repeated in time: how to start the run again must survive trimming."""
         self._storage, self._names, self._log, self._snapshots = storage, names, log, snapshots
         self._keep, self._running = keep, running
+        self._told_in = lsn_slot(log.position) - 1  # by the FENCE, in the last slot or in the one before
         self._kept: deque[KeptCheckpoint] = deque()
 
     def recovered(self, kept: list[KeptCheckpoint]) -> None:
@@ -56,9 +57,15 @@ class Retention:
             dropped |= self._kept.popleft().packs
         if self._log.segment_bytes > ROTATE_BYTES:
             self._log.rotate()
-            self._log.append(Kind.STATUS, self._running, durable=False)
-        self._log.trim(min(self._kept[0].covers, self._kept[0].lsn))
+            self._tell()
+        before = min(self._kept[0].covers, self._kept[0].lsn)
+        if lsn_slot(before) > self._told_in:
+            self._tell()  # durable with the SEAL of the trim that would take it away
+        self._log.trim(before)
         self.delete_packs(dropped)
+
+    def _tell(self) -> None:
+        self._told_in = lsn_slot(self._log.append(Kind.STATUS, self._running, durable=False))
 
     def delete_packs(self, packs: set[str]) -> None:
         """Delete those of ``packs`` that no kept checkpoint names."""

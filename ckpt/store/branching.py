@@ -31,6 +31,7 @@ from ckpt.store.copying import share_key
 from ckpt.store.info import Fork
 from ckpt.store.reading import has_its_packs, stored_keys
 from ckpt.store.removing import alone, sweep_run
+from ckpt.store.repairing import start_of
 
 FORK_TRIES = 100
 """Names that a fork without a name of its own tries."""
@@ -86,7 +87,7 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
         log, _ = LogWriter.take_over(Place(root.storage, new, root.key, host.entropy, clock), fence=fence)
         try:
             sections, stored = _shared(root, names, new, record)
-            facts = _facts(view, names, new, number) | Holder.this_process(clock).to_json()
+            facts = _facts(view, names, new, clock, number=number) | Holder.this_process(clock).to_json()
             head = moved(record.head, lsn_of(log.next_slot, 2))
             operations = [
                 (one.kind, one.head, one.sections)
@@ -137,14 +138,11 @@ def _ancestors(record: Record) -> set[str]:
     return {pack_origin(pack) for pack in packs if "@" in pack.rpartition("/")[2]}
 
 
-def _facts(view: LogView, names: RunNames, new: RunNames, number: int) -> dict[str, Any]:
+def _facts(view: LogView, names: RunNames, new: RunNames, clock: Clock, *, number: int) -> dict[str, Any]:
     """What the log of a fork says of its beginning. The origin's command starts the origin: ``instead_of`` says so."""
-    starts = history_of(view.records).starts
-    known = starts[-1].head if starts else {}
+    known = start_of(names, clock, view)
     instead_of = known.get(INSTEAD_OF) or names.address
-    return {
-        "command": [], "cwd": "", **known, "run_id": new.run_id, INSTEAD_OF: instead_of, FORK: f"{names.address}@{number}"
-    }  # fmt: skip
+    return {**known, "run_id": new.run_id, INSTEAD_OF: instead_of, FORK: f"{names.address}@{number}"}
 
 
 def _fork_records(

@@ -92,7 +92,7 @@ def _records(
 ) -> list[Saved]:
     """All that the log says after the repair, written as an attempt writes it that starts afresh and gets so far."""
     reset = {"status": "reset", "when": clock.now(), "kept_in": report.kept_in, "lost": list(_texts(report))}
-    records: list[Saved] = [(Kind.STATUS, reset, ()), (Kind.STATUS, _start(names, clock, view), ())]
+    records: list[Saved] = [(Kind.STATUS, reset, ()), (Kind.STATUS, start_of(names, clock, view), ())]
     if saved.record is not None:
         head = dict(saved.record.head)
         if saved.record.kind is Kind.CHECKPOINT:
@@ -101,7 +101,7 @@ def _records(
     return records + [(record.kind, record.head, record.sections) for record in saved.operations]
 
 
-def _start(names: RunNames, clock: Clock, view: LogView) -> dict[str, Any]:
+def start_of(names: RunNames, clock: Clock, view: LogView) -> dict[str, Any]:
     """How the run was started last: with this it can be started again."""
     starts = history_of(view.records).starts
     if starts:

@@ -8,6 +8,7 @@ from unit.log_doubles import KEY, NAMES, take_over
 from unit.snapshot_doubles import fresh_storage, noise
 
 from ckpt.format.records import Kind
+from ckpt.history import history_of
 from ckpt.log import LogWriter, read_log
 from ckpt.protocols import Storage
 from ckpt.retention import Retention
@@ -71,6 +72,7 @@ class Kit:
         """The ``newest`` checkpoints are in the log, which has no gap, and lead to their contents."""
         view = read_log(self.storage, NAMES, KEY)
         assert not view.damages
+        assert history_of(view.records).starts, "nothing in the log tells how the run is started again"
         numbers = [record.head["number"] for record in view.records if record.kind == Kind.CHECKPOINT]
         wanted = list(range(len(self.taken) - newest + 1, len(self.taken) + 1))
         assert numbers[-newest:] == wanted

@@ -11,6 +11,7 @@ from ckpt import retention
 from ckpt.errors import StorageError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
+from ckpt.history import history_of
 from ckpt.log import read_log
 from ckpt.retention import KeptCheckpoint
 from ckpt.testing import Action, Fault
@@ -61,6 +62,17 @@ def test_log_is_trimmed_to_what_the_oldest_kept_checkpoint_covers() -> None:
     # Each round records three operations, then reads the state, then records one more that the state does not cover: 16.
     assert left == list(range(15, 21))
     kit.check_readable(2)
+
+
+@pytest.mark.parametrize("make", [fresh_storage, SimDisk])
+def test_how_to_start_the_run_again_survives_every_trim_and_is_not_told_with_every_checkpoint(make) -> None:
+    kit = Kit.begin(make())
+    told = set()
+    for n in range(12):
+        kit.checkpoint(big(n))
+        kit.check_readable(min(2, n + 1))
+        told |= {one.lsn for one in history_of(read_log(kit.storage, NAMES, KEY).records).starts}
+    assert len(told) <= 8
 
 
 def test_checkpoints_of_earlier_attempts_are_kept_and_counted() -> None:
