@@ -42,7 +42,7 @@ class Retention:
         """``running`` is repeated in time: how to start the run again must survive trimming."""
         self._storage, self._names, self._log, self._snapshots = storage, names, log, snapshots
         self._keep, self._running = keep, running
-        self._told_in = lsn_slot(log.position) - 1  # by the FENCE, in the last slot or in the one before
+        self._told_in = -1
         self._kept: deque[KeptCheckpoint] = deque()
 
     def recovered(self, kept: list[KeptCheckpoint]) -> None:
@@ -59,8 +59,8 @@ class Retention:
             self._log.rotate()
             self._tell()
         before = min(self._kept[0].covers, self._kept[0].lsn)
-        if lsn_slot(before) > self._told_in:
-            self._tell()  # durable with the SEAL of the trim that would take it away
+        if lsn_slot(before) > max(self._told_in, self._log.floor):
+            self._tell()  # durable with the SEAL of the trim that would take away what told it before
         self._log.trim(before)
         self.delete_packs(dropped)
 

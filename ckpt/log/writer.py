@@ -83,6 +83,11 @@ class LogWriter:
         return self._acknowledged
 
     @property
+    def floor(self) -> int:
+        """The lowest slot that counts."""
+        return self._tail.floor
+
+    @property
     def segment_bytes(self) -> int:
         """Length of the current segment, for deciding when to rotate."""
         return self._tail.end.length

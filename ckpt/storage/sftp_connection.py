@@ -160,7 +160,7 @@ def translate(error: Exception, doing: str, where: str, redact: Redactor) -> Ckp
         return error
     reason = redact(str(error))
     text = f"cannot {doing}: {type(error).__name__}: {reason}"
-    if isinstance(error, (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)) and doing == "read":
+    if isinstance(error, (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)) and doing in ("read", "share"):
         return MissingKeyError("is not there", where=where, fix="check the address of the store and the run")
     if isinstance(error, (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)):
         return StorageFullError(text, where=where, fix="free space or raise the quota there, then run again")

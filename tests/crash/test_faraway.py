@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crash.harness import KILLED, PROGRAMS, Attempt, base_environment, collect, wait_for
@@ -24,6 +26,14 @@ def start(folder: Path, environ: Mapping[str, str]) -> subprocess.Popen[str]:
     env = base_environment(Path("/nonexistent")) | environ
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def asked(environ: Mapping[str, str], *command: str) -> Any:
+    """What a command of ckpt says of the store, as JSON."""
+    env = base_environment(Path("/nonexistent")) | environ
+    done = subprocess.run([sys.executable, "-m", "ckpt", *command, "--json"], check=False, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,10 @@ def test_job_resumed_elsewhere_after_each_kill_has_the_result_of_an_uninterrupte
         process.kill()
         killed = collect(process, said)
         assert killed.status in (KILLED, 0), killed.err
+    if killed.status == KILLED:
+        (run,) = asked(environ, "ls")
+        newest = asked(environ, "show", run["address"])["attempts"][-1]
+        assert newest["command"][:1] == [sys.executable], f"it cannot be started again: {newest}"
     last: Attempt = collect(start(tmp_path / "last", environ))
     assert last.status == 0, last.err
     assert last.result == uninterrupted
