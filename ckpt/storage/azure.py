@@ -15,6 +15,7 @@ from adlfs import AzureBlobFileSystem
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobBlock
 
+from ckpt.host import SystemClock
 from ckpt.protocols import Buffer
 from ckpt.storage import clients
 from ckpt.storage.clients import CONNECT_S, READ_S, split_path, wait
@@ -22,6 +23,8 @@ from ckpt.storage.clients import CONNECT_S, READ_S, split_path, wait
 LANES = 4
 NONCE = "ckpt_upload"
 SINGLE_REQUEST = 64 * 1024 * 1024
+PENDING_S = 0.2
+"""Seconds between two looks at a copy that the service is not done with."""
 
 _REQUEST = {"retry_total": 0, "connection_timeout": CONNECT_S, "read_timeout": READ_S}
 
@@ -72,6 +75,18 @@ class AzureClient:
     def children(self, bucket: str, folder: str) -> Iterable[str]:
         found = {"name_starts_with": folder, "delimiter": "/", "results_per_page": clients.LISTED_AT_ONCE}
         return self._listed(bucket, lambda container: container.walk_blobs(**found, **_REQUEST))
+
+    def copy(self, source: str, target: str) -> None:
+        async def url_of(blob: Any) -> str:
+            return str(blob.url)
+
+        url = self.blob(source, url_of)
+        status = self.blob(target, lambda blob: blob.start_copy_from_url(url, **_REQUEST))["copy_status"]
+        while status == "pending":
+            SystemClock().sleep(PENDING_S)
+            status = self.blob(target, lambda blob: blob.get_blob_properties(**_REQUEST)).copy.status
+        if status != "success":
+            raise OSError(f"the service ended the copy as {status}")
 
     def upload(self, path: str, nonce: str) -> AzureUpload:
         return AzureUpload(self, path, nonce)

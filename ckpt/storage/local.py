@@ -120,7 +120,7 @@ class LocalStorage:
             os.link(origin, temporary)
             os.replace(temporary, path)  # Commit point.
         finally:
-            _discard(temporary)  # which a rename leaves where both are the same file already
+            _discard(temporary)  # a rename leaves it where the target is the same file already
         self._sync_names(path.parent)
 
     def put_if_absent(self, key: str, data: Buffer) -> bool:

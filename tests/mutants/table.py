@@ -40,6 +40,11 @@ MUTANTS = (
         _LOCAL, "test_data_is_durable_before_its_name_and_the_folders_after",
     ),
     Mutant(
+        "the folder of a shared file is not synced", "3", "storage/local.py",
+        "same file already\n        self._sync_names(path.parent)\n", "same file already\n",
+        _LOCAL, "test_second_name_of_a_file_is_durable_with_its_folders",
+    ),
+    Mutant(
         "the folder of a new file is not synced", "3", "storage/local.py",
         "            if created:\n                self._sync_names(path.parent)\n", "",
         _LOCAL, "test_data_is_durable_before_its_name_and_the_folders_after",
@@ -324,6 +329,16 @@ MUTANTS = (
         "an older checkpoint stands in for one that positions rest on", "2", "recovery.py",
         "        if names_later_checkpoint(one, point.head):", "        if False:",
         _LOGGED, "test_checkpoint_that_positions_rest_on_is_not_replaced_by_an_older_one",
+    ),
+    Mutant(
+        "how a run is started is trimmed away", "3", "retention.py",
+        "        if lsn_slot(before) > max(self._told_in, self._log.floor):", "        if False:",
+        "tests/unit/test_retention.py", "test_how_to_start_the_run_again_survives_every_trim_and_is_not_told_with_every_checkpoint",
+    ),
+    Mutant(
+        "a fork is named like a run whose packs it shares", "3", "store/branching.py",
+        "    if run_id in ancestors:", "    if False:",
+        "tests/unit/test_store_sharing.py", "test_the_name_of_a_run_whose_packs_are_shared_is_not_taken",
     ),
     Mutant(
         "an older checkpoint does without what the newest one did not need", "3", "session/attempt.py",

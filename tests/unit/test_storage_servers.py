@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from servers.fixtures import Server
 from servers.gcs import GcsServer
 
 from ckpt.errors import UnsupportedStorageError
-from ckpt.protocols import Storage
+from ckpt.protocols import SharingStorage, Storage
 from ckpt.storage import clients, resolve
 from ckpt.storage.probe import probe
 from ckpt.testing.contract import StorageContract
@@ -44,6 +46,16 @@ class TestGcs(StorageContract):
     @pytest.fixture
     def storage(self, gcs_server: Server) -> Storage:
         return resolve(gcs_server.fresh_store_url(), gcs_server.storage_options)
+
+
+def test_large_objects_are_copied_in_parts(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckpt.storage.s3.COPIED_AT_ONCE", 5 << 20)
+    storage = resolve(s3_server.fresh_store_url(), s3_server.storage_options)
+    data = random.Random(5).randbytes((11 << 20) + 7)
+    storage.put("job/a/pack/1-0.pack", [data])
+    assert isinstance(storage, SharingStorage)
+    storage.share("job/a/pack/1-0.pack", "job/b/pack/1-0@a.pack")
+    assert storage.get("job/b/pack/1-0@a.pack") == data
 
 
 def test_a_gcs_server_that_ignores_preconditions_is_refused(careless_gcs_server: GcsServer) -> None:
