@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "the folder of a shared file is not synced", "3", "storage/local.py",
         "same file already\n        self._sync_names(path.parent)\n", "same file already\n",
-        _LOCAL, "test_second_name_of_a_file_is_durable_with_its_folders",
+        "tests/unit/test_store_sharing.py", "test_second_name_of_a_file_is_durable_with_its_folders",
     ),
     Mutant(
         "the folder of a new file is not synced", "3", "storage/local.py",

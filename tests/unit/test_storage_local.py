@@ -83,19 +83,6 @@ def test_data_is_durable_before_its_name_and_the_folders_after(
     assert journal[-1] == ("folder", f"{root}/job/run")
 
 
-def test_second_name_of_a_file_is_durable_with_its_folders(storage: LocalStorage, journal: list[tuple[str, str]]) -> None:
-    storage.put("job/a/pack/1-0.pack", [b"x"])
-    for _ in range(2):
-        journal.clear()
-        storage.share("job/a/pack/1-0.pack", "job/b/pack/1-0@a.pack")
-        folder = f"{storage.root}/job/b/pack"
-        made, named, synced, *above = journal
-        assert (made[0], named, synced) == ("name", ("name", f"{folder}/1-0@a.pack"), ("folder", folder))
-        assert made[1].startswith(f"{folder}/.tmp-")
-        assert os.listdir(folder) == ["1-0@a.pack"]
-    assert not above, "the folders above are durable already"
-
-
 def test_sync_makes_appends_durable(storage: LocalStorage, journal: list[tuple[str, str]]) -> None:
     file = storage.create_append("log", b"head")
     assert file is not None

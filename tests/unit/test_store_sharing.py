@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.test_storage_local import journal, storage
 from unit.test_store_branching import Dies, died, grow, here, kept, plain, store
 
 from ckpt.errors import CorruptionError, OptionError
+from ckpt.storage.local import LocalStorage
 from ckpt.store import Store
 
-__all__ = ["here", "store"]  # fixtures
+__all__ = ["here", "journal", "storage", "store"]  # fixtures
 
 
 def packs(where: str | Path, run_id: str) -> list[Path]:
@@ -133,3 +135,16 @@ def test_a_pack_that_is_gone_or_cut_is_no_origin_of_a_fork(scratch: Path, monkey
         store.fork("grow/origin", run_id="fork")
     newest.write_bytes(data)
     assert store.fork("grow/origin", run_id="fork").address == "grow/fork"
+
+
+def test_second_name_of_a_file_is_durable_with_its_folders(storage: LocalStorage, journal: list[tuple[str, str]]) -> None:
+    storage.put("job/a/pack/1-0.pack", [b"x"])
+    for _ in range(2):
+        journal.clear()
+        storage.share("job/a/pack/1-0.pack", "job/b/pack/1-0@a.pack")
+        folder = f"{storage.root}/job/b/pack"
+        made, named, synced, *above = journal
+        assert (made[0], named, synced) == ("name", ("name", f"{folder}/1-0@a.pack"), ("folder", folder))
+        assert made[1].startswith(f"{folder}/.tmp-")
+        assert os.listdir(folder) == ["1-0@a.pack"]
+    assert not above, "the folders above are durable already"
