@@ -136,6 +136,8 @@ class _Case:
     stalls_only: list[float] = field(default_factory=list)
     costs: list[Costs] = field(default_factory=list)
     every: list[float] = field(default_factory=list)
+    lost: list[tuple[float, float, float]] = field(default_factory=list)
+    """Of each round, as shares of its time: starts, steps that were lost with a kill, what steps took beyond the usual."""
 
     def play(self, bench: Bench, work: _Work, kills: Sequence[float]) -> bool:
         """Kill the job and start it again until it ends; False if it does not."""
@@ -178,15 +180,22 @@ class _Case:
         self.costs.append(costs)
         self.every += [b["at"] - a["at"] for life in lives for a, b in itertools.pairwise(life.checkpoints[1:])]
         self.ours.append(work.useful_s / seconds)
+        starts_s = sum(life.marks[0] - life.began for life in lives if life.marks)
+        steps = [each for life in lives for each in life.steps()]
+        again_s = (len(steps) - work.steps) * work.step_s
+        besides_s = seconds - work.useful_s - starts_s - again_s
+        self.lost.append((starts_s / seconds, again_s / seconds, besides_s / seconds))
         self.ideals.append(work.useful_s / ideal_s(costs, work.useful_s, kills))
         self.stalls_only.append(work.useful_s / ideal_s(replace(costs, stall_s=stall_s), work.useful_s, kills))
 
     def rows(self, label: str) -> list[Row]:
         costs = self.costs[-1]
+        starts, again, slower = (_median(each) for each in zip(*self.lost, strict=True))
         note = (
             f"{self.kills} kills; a step {costs.step_s * 1e3:.0f} ms; a checkpoint takes {costs.stall_s * 1e3:.0f} ms from the "
             f"job and is durable {costs.persist_s:.2f} s later; a start {costs.start_s:.2f} s; a checkpoint each "
-            f"{_median(self.every):.2f} s, the ideal each {costs.every_s:.2f} s; seed {SEED}"
+            f"{_median(self.every):.2f} s, the ideal each {costs.every_s:.2f} s; of the time {starts:.1%} are starts, {again:.1%} "
+            f"steps that were lost, {slower:.1%} what checkpoints and kills take besides; seed {SEED}"
         )
         return [
             compare(label, self.ours, ("Young/Daly ideal", self.ideals), unit="%", floor=OF_IDEAL, note=note),

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.environments import CannotInstall, python_with
 from benchmarks.harness import Bench, Row, compare, not_measured
+from benchmarks.programs.limits import Limits
 
 PEERS = Path(__file__).parent / "peers"
 NUMPY = "numpy==2.4.6"
@@ -62,6 +63,16 @@ def measure_saving(bench: Bench) -> list[Row]:
     label = f"W1 {mib} MiB"
     ours, found, missing = _in_turn(bench, "saving", mib, SAVING)
     rows = [not_measured(f"{label}: {peer.label}", why) for peer, why in missing.items()]
+    limits = Limits(mib << 20, bench.folder)
+    disk = [limits.write_direct() for _ in range(len(ours) + 1)][1:]  # the first maps memory
+    rows.append(
+        compare(
+            f"{label}: until complete, all of it new",
+            [float(each["total_full"]) for each in ours],
+            ("O_DIRECT write + fsync of as many bytes", disk),
+            note="what the disk needs for any save that survives a power loss",
+        )
+    )
     for aspect, (title, unit) in ASPECTS.items():
         rows += [
             compare(

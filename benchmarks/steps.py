@@ -23,6 +23,12 @@ def measure(bench: Bench) -> list[Row]:
             "durable step, 1 thread", found["step"], ("sqlite INSERT + COMMIT, WAL, synchronous=FULL", found["sqlite"])
         ),
         compare(
+            "some Python code right behind a write + fdatasync",
+            found["python_behind"],
+            ("the same code behind itself", found["python"]),
+            note="a processor that has waited for the disk is slower for a while: so are the steps",
+        ),
+        compare(
             f"durable step, {THREADS} threads",
             found["step_threads"],
             (f"write + fdatasync, {THREADS} threads", found["synced_threads"]),

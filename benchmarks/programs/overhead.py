@@ -1,4 +1,4 @@
-"""One job at the default budget, from its call to its result. Usage: overhead.py WORKLOAD SIZE STEPS
+"""One job at the default budget, from its call to its result. Usage: overhead.py WORKLOAD SIZE STEPS [EVERY, of "small"]
 
 Run with CKPT_DISABLE=1 it is the same program without checkpoints.
 """
@@ -14,12 +14,17 @@ import ckpt
 from benchmarks.programs.common import say, totals
 from benchmarks.programs.workloads import make, parse
 
+EVERY = sys.argv[4] if len(sys.argv) > 4 else "1%"
+
+STEADY = (0, int(sys.argv[3]) // 10)
+"""Iterations at which the clock is read: from the second of them on the first checkpoint of a process is over."""
+
 moments: list[float] = []
 
 
-def started() -> None:
-    """An iteration begins; the first one counts."""
-    if not moments:
+def started(number: int) -> None:
+    """An iteration begins: the first one counts, and that at which the first checkpoint is behind the job."""
+    if number in STEADY:
         moments.append(time.perf_counter())
 
 
@@ -32,18 +37,18 @@ def done() -> None:
 def arrays(name: str, size: int, steps: int) -> None:
     """W1 and W3: big arrays, changed in every step."""
     state = make(name, size)
-    for _ in ckpt.loop(range(steps)):
-        started()
+    for number in ckpt.loop(range(steps)):
+        started(number)
         state.step()
     done()
 
 
-@ckpt.job(key="small")
+@ckpt.job(key="small", every=EVERY)
 def small(name: str, size: int, steps: int) -> None:
     """A pure-Python loop with a state of a few hundred bytes: many cheap checkpoints."""
     total, last = 0, {}
     for number in ckpt.loop(range(steps)):
-        started()
+        started(number)
         last = parse(number)
         total += int(last["digest"][:8], 16)
     done()
@@ -54,7 +59,7 @@ def batch(name: str, size: int, steps: int) -> None:
     """W6: results appended to a list, which is part of the state."""
     results: list[dict[str, Any]] = []
     for number in ckpt.loop(range(steps)):
-        started()
+        started(number)
         results.append(parse(number))
     done()
 
@@ -67,7 +72,7 @@ def steps(name: str, size: int, steps: int) -> None:
     """W6: each item's work is a recorded step; the results are in the log and not in the state."""
     total = 0
     for number in ckpt.loop(range(steps)):
-        started()
+        started(number)
         total += recorded_parse(number)["words"]
     done()
 
@@ -81,4 +86,5 @@ if __name__ == "__main__":
     job(name, size, count)
     seconds = time.perf_counter() - began
     recorded = {} if os.environ.get("CKPT_DISABLE") else totals(job.address(name, size, count))
-    say(whole=seconds, loop=moments[1] - moments[0], **recorded)
+    began, steady, ended = moments
+    say(whole=seconds, loop=ended - began, steady=ended - steady, **recorded)

@@ -5,8 +5,12 @@ Usage: steps.py durable|interval ROUNDS COUNT THREADS BYTES. BYTES: what a step 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import pickle
 import sqlite3
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -100,12 +104,40 @@ def sqlite_unsynced(count: int) -> float:
     return seconds
 
 
+def some_python() -> object:
+    """About as much as a step does: texts, digests, a pickle."""
+    found: object = None
+    for number in range(6):
+        text = json.dumps({"id": "ab" * 16, "n": number, "where": "loop#0"}, sort_keys=True)
+        found = hashlib.blake2b(text.encode()).digest(), pickle.dumps((number, text)), json.loads(text)
+    return found
+
+
+def python_code(count: int, *, behind_sync: bool) -> float:
+    """Seconds of ``some_python``, right behind a ``write`` + ``fdatasync`` or behind itself; the median."""
+    seconds = []
+    with open(FOLDER / "peer", "wb", buffering=0) as file:
+        for _ in range(count):
+            if behind_sync:
+                file.write(b"x" * max(sizes))
+                os.fdatasync(file.fileno())
+            else:
+                some_python()
+            began = time.perf_counter()
+            some_python()
+            seconds.append(time.perf_counter() - began)
+    (FOLDER / "peer").unlink()
+    return statistics.median(seconds)
+
+
 def one_round(turn: int, count: int, threads: int, *, durable: bool) -> None:
     first = turn * 3 * count
     cases: dict[str, Callable[[], float]] = {"step": lambda: ckpt_steps(first, count, 1)}
     if durable:
         cases["synced"] = lambda: appended(count, 1, sync=True)
         cases["sqlite"] = lambda: sqlite(count)
+        cases["python"] = lambda: python_code(count, behind_sync=False)
+        cases["python_behind"] = lambda: python_code(count, behind_sync=True)
         cases["step_threads"] = lambda: ckpt_steps(first + count, count, threads)
         cases["synced_threads"] = lambda: appended(count, threads, sync=True)
     else:
