@@ -101,6 +101,12 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
     assert not gone
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=short)
+def test_no_document_has_what_a_merge_left(document: Path) -> None:
+    left = re.findall(r"^(?:<{7} |={7}$|>{7} ).*", document.read_text(), re.MULTILINE)
+    assert not left
+
+
 def test_every_test_that_the_guarantees_name_exists() -> None:
     named = set(TEST.findall((ROOT / "docs" / "guarantees.md").read_text()))
     written = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
