@@ -133,15 +133,18 @@ class RemoteStorage:
             return upload_pieces(self._client(), self._retrying, path, nonce, chain((first, second), pieces))
 
     def share(self, source: str, target: str) -> None:
-        """A copy in the service, where its client can ask for one; else the bytes go through this machine."""
-        path, to = self._path(source), self._path(target)
-        size = self.size(source)
+        """A copy in the service. Where that is refused (a key of the customer's, a server without it): through this machine."""
+        path, to, size = self._path(source), self._path(target), self.size(source)
         client = self._client()
-        if not isinstance(client, CopyingClient):
-            self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
-            return
-        with self._errors("share", source):
-            self._retrying.call(lambda: client.copy(path, to))  # Commit point.
+        if isinstance(client, CopyingClient):
+            with self._errors("share", source):
+                try:
+                    self._retrying.call(lambda: client.copy(path, to))  # Commit point.
+                    return
+                except Exception as error:
+                    if judge(error) in (Verdict.MISSING, Verdict.TRANSIENT):
+                        raise
+        self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
 
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         """Create ``key``: True if it holds ``data`` by this call. ``data`` has to hold a nonce (see the module)."""

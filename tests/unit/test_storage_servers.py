@@ -58,6 +58,18 @@ def test_large_objects_are_copied_in_parts(s3_server: Server, monkeypatch: pytes
     assert storage.get("job/b/pack/1-0@a.pack") == data
 
 
+def test_a_service_that_refuses_to_copy_is_done_without(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: str) -> None:
+        raise PermissionError("the copy is refused")
+
+    monkeypatch.setattr("ckpt.storage.s3.S3Client.copy", refuses)
+    storage = resolve(s3_server.fresh_store_url(), s3_server.storage_options)
+    storage.put("job/a/pack/1-0.pack", [b"shared"])
+    assert isinstance(storage, SharingStorage)
+    storage.share("job/a/pack/1-0.pack", "job/b/pack/1-0@a.pack")
+    assert storage.get("job/b/pack/1-0@a.pack") == b"shared"
+
+
 def test_a_gcs_server_that_ignores_preconditions_is_refused(careless_gcs_server: GcsServer) -> None:
     storage = resolve(careless_gcs_server.fresh_store_url(), careless_gcs_server.storage_options)
     with pytest.raises(UnsupportedStorageError, match=r"won instead of one|overwrites"):
