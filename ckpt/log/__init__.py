@@ -6,7 +6,7 @@ that ckpt does. ``docs/format.md`` has the protocol; ``view`` reads, ``tail`` wr
 
 from ckpt.format.segment import Damage, TornTail
 from ckpt.log.tail import Place
-from ckpt.log.view import LogView, read_log, scan_log
+from ckpt.log.view import LogView, read_log, with_left_out
 from ckpt.log.writer import LogWriter
 
-__all__ = ["Damage", "LogView", "LogWriter", "Place", "TornTail", "read_log", "scan_log"]
+__all__ = ["Damage", "LogView", "LogWriter", "Place", "TornTail", "read_log", "with_left_out"]

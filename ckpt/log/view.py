@@ -9,7 +9,7 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckpt.errors import MissingKeyError, RolledBackError
@@ -81,6 +81,20 @@ class LogView:
             where=names.address,
             fix="restore the store from a newer copy; to go on from the older state all the same, expect less",
         )
+
+
+def with_left_out(view: LogView, names: RunNames, key: Key) -> LogView:
+    """The same view with all OPERATIONs, from the bytes that it was made of: what was written since does not count."""
+    records: list[Record] = []
+    damages = [*view.damages]
+    for slot, read in sorted(view.segments.items()):
+        parsed = read.parsed
+        if read.left_out_to >= 0:
+            parsed = parse_segment(read.data, key, names, slot, limit=read.limit)
+            damages += [damage for damage in parsed.damages if damage not in damages]
+        records += parsed.records
+    damages.sort(key=lambda damage: (damage.path, damage.offset))
+    return replace(view, records=records, damages=damages, left_out_to=-1)
 
 
 @dataclass(frozen=True, slots=True)

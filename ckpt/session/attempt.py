@@ -24,7 +24,7 @@ from ckpt.format.records import Kind
 from ckpt.history import AFRESH, IDENTIFIED_BY, INSTEAD_OF, History, history_of
 from ckpt.holder import Holder
 from ckpt.lease import HeldLease, acquire
-from ckpt.log import LogView, LogWriter, Place, read_log, scan_log
+from ckpt.log import LogView, LogWriter, Place, read_log, with_left_out
 from ckpt.mapping.results import Results
 from ckpt.recovery import (
     ResumePoint,
@@ -239,7 +239,7 @@ def _services(
         with log.unless_overtaken():
             resume = find_resume_point(view, history, names, read)
             if needs_left_out(view, resume):
-                view = scan_log(root.storage, names, key, below=view.next_slot).view
+                view = with_left_out(view, names, key)
                 history = history_of(view.records)
                 resume = find_resume_point(view, history, names, read, tell=lambda _: None)  # has told it already
         if resume is not None and history.finished is None:

@@ -21,7 +21,7 @@ from crash.harness import ForkHost, Form, Kill
 from ckpt.errors import CkptError
 from ckpt.format.names import RunNames
 from ckpt.history import History, history_of
-from ckpt.log import LogView, read_log
+from ckpt.log import LogView, read_log, with_left_out
 from ckpt.recovery import find_resume_point, needed_from, needs_left_out, result_record, results_since_start
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
@@ -137,7 +137,7 @@ def recover(store: Path, names: RunNames) -> Found:
     view = read_log(root.storage, names, root.key, needed_from=needed_from)
     history = history_of(view.records)
     if result_record(view, history, names) is None and needs_left_out(view, find_resume_point(view, history, names, read)):
-        view = read_log(root.storage, names, root.key)
+        view = with_left_out(view, names, root.key)
         history = history_of(view.records)
     return outcome(view, history, names, read)
 

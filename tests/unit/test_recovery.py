@@ -13,7 +13,8 @@ import ckpt
 from ckpt.errors import CorruptionError
 from ckpt.format.records import Kind
 from ckpt.history import history_of
-from ckpt.log import LogView, LogWriter, read_log, scan_log
+from ckpt.log import LogView, LogWriter, read_log, with_left_out
+from ckpt.log.view import scan_log
 from ckpt.recovery import find_resume_point, needed_from, needs_left_out, result_record
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
@@ -121,7 +122,12 @@ def test_a_later_look_takes_from_an_earlier_one_only_what_leaves_out_the_same():
     again = scan_log(run.disk, NAMES, KEY, known=thin, needed_from=needed_from).view
     assert [again.segments[slot] is thin.segments[slot] for slot in thin.segments] == [True] * len(thin.segments)
     assert again.left_out_to == thin.left_out_to
+    run.record(1)  # by an attempt that was overtaken meanwhile, say
+    same = with_left_out(thin, NAMES, KEY)
+    assert [one.head.get("id") for one in same.records if one.kind is Kind.OPERATION] == ["00"], "what was read, and no more"
     whole = scan_log(run.disk, NAMES, KEY, known=thin).view
+    assert whole.records[: len(same.records)] == same.records
+    assert same.left_out_to == -1
     assert "00" in [one.head.get("id") for one in whole.records]
     assert whole.left_out_to == -1
 

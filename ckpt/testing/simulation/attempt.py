@@ -11,7 +11,7 @@ from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
 from ckpt.history import history_of
-from ckpt.log import LogView, LogWriter, Place, scan_log
+from ckpt.log import LogView, LogWriter, Place, with_left_out
 from ckpt.recovery import find_resume_point, needed_from, needs_left_out, results_since_start
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
@@ -76,7 +76,8 @@ class Attempt:
         history = history_of(view.records)
         point = find_resume_point(view, history, NAMES, self._read)
         if needs_left_out(view, point):
-            history = history_of(scan_log(self.port, NAMES, KEY, below=view.next_slot).view.records)
+            view = with_left_out(view, NAMES, KEY)
+            history = history_of(view.records)
             point = find_resume_point(view, history, NAMES, self._read)
         if point is None:
             later = results_since_start(history)
