@@ -44,6 +44,11 @@ class _Contexts(threading.local):
 _contexts = _Contexts()
 
 
+def load() -> None:
+    """Import what compressing needs now, in this thread."""
+    import zstandard  # noqa: F401
+
+
 def compress_if_worth(view: Buffer) -> tuple[int, Buffer]:
     """The codec's number and the bytes to store: ``view`` itself (RAW) unless a sample of it shrinks well (ZSTD)."""
     size = memoryview(view).nbytes

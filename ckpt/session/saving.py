@@ -23,6 +23,7 @@ from ckpt.session.pacing import Pacing, interval_of
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, encode_results
 from ckpt.session.ticker import Chore, Ticker
+from ckpt.session.turns import take_turns
 from ckpt.triggers import excess_of, taken_from_job, tell_taken
 
 RETRY_S = 1.0
@@ -87,6 +88,7 @@ class Saving:
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
         self._ticker = Ticker(attention, services.clock, self._chores(), postpone)
+        self._end_turns = take_turns()
 
     def _chores(self) -> list[Chore]:
         chores = [Chore(RENEW_S, self._renew_lease)]
@@ -254,6 +256,7 @@ class Saving:
         self._ticker.close()
         self._checkpointer.close()
         self._services.stager.close()
+        self._end_turns()
 
     # -- called in the background ---------------------------------------------------------------------------
 

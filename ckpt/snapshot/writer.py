@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from ckpt import host
+from ckpt.codecs import compression
 from ckpt.codecs.compression import compress_if_worth
 from ckpt.errors import IntegrityError, StorageError
 from ckpt.format.keys import Key
@@ -59,6 +60,7 @@ class SnapshotWriter:
         self._images: dict[int, Image] = {}  # by the serial of the buffer
         self._use = PackUse()
         self._cpu_s = 0.0
+        _load_modules()
 
     def write(self, state: StagedState) -> SnapshotRef:
         """Store ``state``; durable on return, and ``state`` is not looked at any more.
@@ -108,7 +110,7 @@ class SnapshotWriter:
         return SnapshotRef(sum(lengths), len(body), inline, self._key.id)
 
     def _write_pack(self, state: StagedState) -> SnapshotRef:
-        from concurrent.futures import ThreadPoolExecutor  # imports logging: too slow for `import ckpt`
+        from concurrent.futures import ThreadPoolExecutor
 
         pack = self._names.pack(self._epoch, self._next_pack)
         # Never the same name twice: after an error nobody knows for sure what is stored under this one.
@@ -157,3 +159,14 @@ class SnapshotWriter:
         }
         places = set[Place]().union(*(image.places for image in found.values()))
         return found if len({place.pack for place in places - given_up}) < layout.MAX_PACKS else {}
+
+
+def _load_modules() -> None:
+    """Import what writing needs (it would be too slow for `import ckpt`) in the thread that makes a writer, the job's.
+
+    Beside a job that is busy in Python each of the many file operations of an import waits a switch interval (5 ms) for the
+    interpreter lock: the first checkpoint of a process took most of a second until it was durable.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: F401
+
+    compression.load()
