@@ -186,8 +186,8 @@ class Run:
         return kept
 
     def discard(self, kept: Kept) -> None:
-        # Only while nothing is in flight: the checkpointer may be reading it.
-        if kept.staged is not None and not self._saving.busy:
+        # Only while nothing is in flight, and asked first: until then the checkpointer may read it, or let go of it itself.
+        if not self._saving.busy and kept.staged is not None:
             kept.staged.release()
             kept.staged = None
 

@@ -367,7 +367,7 @@ MUTANTS = (
         "tests/unit/test_map_engine.py", "test_what_is_finished_and_not_recorded_yet_counts_as_in_hand",
     ),
     Mutant("ckpt's threads wait for their turn as long as others", "8", "session/turns.py", "TURN_S = 0.0005", "TURN_S = 0.005",
-           "tests/unit/test_turns.py", "test_short_system_calls_in_a_job_do_not_keep_checkpoints_from_being_taken"),
+           "tests/unit/test_turns.py", "test_while_a_run_is_alive_a_thread_waits_half_a_millisecond_for_its_turn"),
     Mutant(
         "a budget has no bound on the work at risk", "8", "triggers.py",
         "min(self._budget_s(), self._bound_s()))", "self._budget_s())",
