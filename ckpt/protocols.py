@@ -62,10 +62,10 @@ class SizingStorage(Storage, Protocol):
 class SharingStorage(Storage, Protocol):
     """A storage that can give what a key holds a second key for less than reading and writing it."""
 
-    def share(self, source: str, target: str) -> None:
+    def share(self, source: str, target: str) -> int:
         """``target`` has the bytes of ``source`` from here on, whole or not at all, replacing; durable on return.
 
-        Each goes its own way then: a later ``put`` or ``delete`` of one leaves the other. MissingKeyError.
+        How many bytes passed through this process for that: none, unless the storage refused to do it by itself. Each goes its own way then: a later ``put`` or ``delete`` of one leaves the other. MissingKeyError.
         """
 
 

@@ -80,7 +80,8 @@ def find_resume_point(
     CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
     problem: IntegrityError | MissingKeyError | None = None
-    for record in _to_try(history):
+    operations = counting(history)
+    for record in _to_try(history, operations):
         covers = int(record.head["covers"])
         needed = needed_from(record.head)
         _refuse_damage_after(view.damages, needed, names)
@@ -92,7 +93,6 @@ def find_resume_point(
             tell(f"checkpoint {record.head.get('number')} cannot be used, trying the one before it: {error}")
             problem = problem or error
             continue
-        operations = [one for one in history.operations if not is_void(one, record.head)]
         if problem is not None:
             _refuse_lost_positions(point, operations, problem)
         point.operations = _results_since(operations, covers)
@@ -127,7 +127,7 @@ def needed_from(head: Mapping[str, Any]) -> int:
 
 def moved(head: Mapping[str, Any], lsn: int) -> dict[str, Any]:
     """The head of a checkpoint that is written anew, in front of all operations that it needs: they are behind ``lsn``."""
-    found = {name: value for name, value in head.items() if name not in (VOID, "ran_s", "cost_s")} | {"covers": lsn}
+    found = {name: value for name, value in head.items() if name not in (VOID, "ran_s")} | {"covers": lsn}
     if LOGGED in head:
         found[LOGGED] = {**head[LOGGED], "after": lsn}
     if "maps_since" in head:
@@ -135,16 +135,32 @@ def moved(head: Mapping[str, Any], lsn: int) -> dict[str, Any]:
     return found
 
 
-def is_void(operation: Record, head: Mapping[str, Any]) -> bool:
-    """Whether the run was taken back to this checkpoint after the operation was recorded."""
-    first, last = head.get(VOID, (0, -1))
-    return bool(first < operation.lsn <= last)
+def counting(history: History, at: int | None = None) -> list[Record]:
+    """The operations that count for what is at LSN ``at`` (None: the end of the log): none that the run was taken back over."""
+    void = _void(history, at)
+    return [one for one in history.operations if not _within(one, void)]
+
+
+def _void(history: History, at: int | None = None) -> list[tuple[int, int]]:
+    """What the run was taken back over on its way to ``at``: each as (LSN behind which, LSN up to which).
+
+    A checkpoint that it was taken back to says so once, and later ones build upon it. What it leads to is older, and
+    whether the run was taken back before that decides by itself: so a reset can be undone by another one.
+    """
+    found = []
+    for record in reversed(history.checkpoints):
+        if VOID in record.head and (at is None or record.lsn <= at):
+            at, last = record.head[VOID]
+            found.append((at, last))
+    return found
+
+
+def _within(record: Record, ranges: list[tuple[int, int]]) -> bool:
+    return any(first < record.lsn <= last for first, last in ranges)
 
 
 def is_needed(operation: Record, head: Mapping[str, Any]) -> bool:
-    """Whether a resume from the checkpoint with this head needs the record of an operation."""
-    if is_void(operation, head):
-        return False
+    """Whether a resume from the checkpoint with this head needs the record of an operation, one of those that count."""
     behind = int(head["covers"])
     if LOGGED in operation.head:
         behind = min(behind, int(head[LOGGED]["after"])) if LOGGED in head else behind
@@ -170,13 +186,19 @@ def _end(operation: Record) -> int:
     return int(operation.head[LOGGED]["from"]) + int(operation.head[LOGGED]["count"])
 
 
-def _to_try(history: History) -> list[Record]:
-    """The checkpoints, newest first.
+def checkpoints_counting(history: History) -> list[Record]:
+    """The checkpoints that the run was not taken back over, newest first."""
+    void = _void(history)
+    return [one for one in reversed(history.checkpoints) if not _within(one, void)]
+
+
+def _to_try(history: History, operations: list[Record]) -> list[Record]:
+    """The checkpoints that count, newest first.
 
     One that was in flight while positions went on, by the one before it, is behind them: it is left out.
     """
-    checkpoints = history.checkpoints[::-1]
-    newest = next((one for one in reversed(history.operations) if "checkpoint" in one.head), None)
+    checkpoints = checkpoints_counting(history)
+    newest = next((one for one in reversed(operations) if "checkpoint" in one.head), None)
     named = 0 if newest is None else int(newest.head["checkpoint"])
     for place, record in enumerate(checkpoints):
         if newest is None or _end(newest) <= int(record.head.get(LOGGED, {}).get("position", 0)):
@@ -217,7 +239,7 @@ def maps_since(operations: list[Record], lsn: int) -> list[MapRecord]:
 def letters_of(history: History, resume: ResumePoint | None) -> Letters:
     """The dead letters that a run which goes on from there knows of."""
     first = [one for one in history.checkpoints if resume is not None and one.lsn == resume.lsn]
-    return Letters.of(first + history.operations)
+    return Letters.of(first + counting(history))
 
 
 def _refuse_damage_after(damages: list[Damage], lsn: int, names: RunNames) -> None:

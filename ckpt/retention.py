@@ -25,10 +25,10 @@ bounded by what is recorded between some checkpoints; reading this much takes ab
 
 @dataclass(frozen=True, slots=True)
 class KeptCheckpoint:
-    """A checkpoint that stays: its record, the LSN that its state covers, and the packs that it draws on."""
+    """A checkpoint that stays: its record, the LSN behind which a resume from it needs the log, and the packs that it draws on."""
 
     lsn: int
-    covers: int
+    needed_from: int
     packs: frozenset[str]
 
 
@@ -49,16 +49,17 @@ class Retention:
         """The checkpoints that were there when the attempt began, oldest first."""
         self._kept.extend(kept)
 
-    def committed(self, lsn: int, covers: int, packs: frozenset[str]) -> None:
+    def committed(self, lsn: int, needed_from: int, packs: frozenset[str]) -> None:
         """A checkpoint is durable: let go of what only older ones need. StorageError leaves too much, never too little."""
-        self._kept.append(KeptCheckpoint(lsn, covers, packs))
+        self._kept.append(KeptCheckpoint(lsn, needed_from, packs))
         dropped: set[str] = set()
         while len(self._kept) > self._keep:
             dropped |= self._kept.popleft().packs
         if self._log.segment_bytes > ROTATE_BYTES:
             self._log.rotate()
             self._tell()
-        before = min(self._kept[0].covers, self._kept[0].lsn)
+        # Of all, not of the oldest: one that the run was taken back to by `ckpt reset` needs more than older ones.
+        before = min(min(one.needed_from, one.lsn) for one in self._kept)
         if lsn_slot(before) > max(self._told_in, self._log.floor):
             self._tell()  # durable with the SEAL of the trim that would take away what told it before
         self._log.trim(before)

@@ -340,15 +340,24 @@ def tell_taken(trigger: Any, lost_s: float) -> None:
             one.took(lost_s)
 
 
-def tell_resumed(trigger: Any, now_s: float, *, cost_s: float, lost_s: float) -> None:
-    """The process goes on from a checkpoint, and one cost so much before: the first one of it need not be taken at once."""
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a checkpoint cost, and what it took from the job, in seconds."""
+
+    cost_s: float
+    lost_s: float
+
+
+def tell_resumed(trigger: Any, iterations: int, now_s: float, paid: Paid | None) -> None:
+    """The process goes on from a checkpoint: the first one of its own need not be taken at once.
+
+    ``paid``: what the log tells of the one that it goes on from. Without it those who go by costs have nothing to go by.
+    """
     for one in leaves(trigger):
-        if isinstance(one, Every):
-            one.taken(0, now_s)
-        elif isinstance(one, Budget):
-            one.resumed(now_s, cost_s)
-        elif isinstance(one, Auto):
-            one.resumed(now_s, lost_s)
+        if not isinstance(one, Budget | Auto):
+            one.taken(iterations, now_s)
+        elif paid is not None:
+            one.resumed(now_s, paid.cost_s if isinstance(one, Budget) else paid.lost_s)
 
 
 def parse(every: Any, name: str = "every", *, mtbf_s: float | None = None, observed: Observed | None = None) -> Any:

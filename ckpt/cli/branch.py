@@ -38,7 +38,7 @@ def fork(store: Store, address: str, at: int | None, run_id: str | None, as_json
         job, _, run_id = made.address.rpartition("/")
         call = f"ckpt.open({job!r}, run_id={run_id!r})" if made.is_block else f"f.options(run_id={run_id!r})(...)"
         resume = f"ckpt resume {made.address}, or " if made.resumable else ""
-        click.echo(f"{made.address} starts from checkpoint {made.checkpoint} ({size_text(made.stored_nbytes)} stored)")
+        click.echo(f"{made.address} starts from checkpoint {made.checkpoint} ({size_text(made.stored_nbytes)} copied)")
         click.echo(f"go on with it: {resume}{call}", err=True)
 
 

@@ -50,7 +50,7 @@ from ckpt.session.signals import StopSignals
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.storage import is_in_process
-from ckpt.triggers import parse, taken_from_job, tell_resumed
+from ckpt.triggers import parse
 
 
 @dataclass(slots=True)
@@ -266,7 +266,7 @@ def _services(
         snapshots=snapshots,
         retention=retention,
         stager=Stager(plan.options.memory_limit_bytes),
-        trigger=_trigger(plan, attempts, resume),
+        trigger=parse(plan.options.every, mtbf_s=plan.options.mtbf_s, observed=observed(attempts)),
         facts=facts,
         attempts=[*attempts, this_attempt(log.epoch, facts)],
         code=plan.code,
@@ -284,16 +284,6 @@ def _services(
         with log.unless_overtaken():
             snapshots.adopt([*resume.refs])
     return services
-
-
-def _trigger(plan: Plan, attempts: list[dict[str, Any]], resume: ResumePoint | None) -> Any:
-    """The trigger of this attempt. It knows what a checkpoint cost where the run goes on, if the log tells it."""
-    trigger = parse(plan.options.every, mtbf_s=plan.options.mtbf_s, observed=observed(attempts))
-    cost_s = resume.head.get("cost_s") if resume is not None and resume.path else None
-    if resume is not None and isinstance(cost_s, float):
-        lost_s = taken_from_job(float(resume.head["stall_s"]), cost_s, host.processors())
-        tell_resumed(trigger, plan.clock.monotonic(), cost_s=cost_s, lost_s=lost_s)
-    return trigger
 
 
 def _facts(plan: Plan, holder: Holder, redact: Callable[[str], str], identity: str) -> dict[str, Any]:

@@ -217,7 +217,7 @@ class Run:
         self.outputs.arrived()
         self._journal.arrived()
         self._pacing.last_s = self.now()
-        self._saving.schedule()
+        self._saving.arrived()
 
     def passed(self, node: Node, frame: types.FrameType | None, kind: str) -> None:
         """Every safe point that is not passed in the fast lane comes by here."""

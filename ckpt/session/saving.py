@@ -5,6 +5,7 @@ Owns the background threads: the checkpointer, which writes, and the ticker, whi
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from ckpt.session.pacing import Pacing, interval_of
 from ckpt.session.services import Services
 from ckpt.session.steps import Recorded, encode_results
 from ckpt.session.ticker import Chore, Ticker
-from ckpt.session.turns import take_turns
-from ckpt.triggers import excess_of, taken_from_job, tell_taken
+from ckpt.session.turns import turns
+from ckpt.triggers import Paid, excess_of, taken_from_job, tell_resumed, tell_taken
 
 RETRY_S = 1.0
 """Shortest pause after a checkpoint that the storage refused."""
@@ -88,7 +89,8 @@ class Saving:
             services.log, services.snapshots, services.clock, self._committed, self._failed
         )
         self._ticker = Ticker(attention, services.clock, self._chores(), postpone)
-        self._end_turns = take_turns()
+        self._turns = contextlib.ExitStack()
+        self._turns.enter_context(turns())
 
     def _chores(self) -> list[Chore]:
         chores = [Chore(RENEW_S, self._renew_lease)]
@@ -224,6 +226,16 @@ class Saving:
             self.look_again(later_s, node.line)
         return not later_s
 
+    def arrived(self) -> None:
+        """The run begins, or its state is there again: then nothing is at risk, and it need not begin with a checkpoint."""
+        resume = self._services.resume
+        if resume is not None:
+            cost_s, paid = resume.head.get("cost_s"), None
+            if resume.path and isinstance(cost_s, float):  # the one at the entry says nothing of those in loops
+                paid = Paid(cost_s, taken_from_job(float(resume.head["stall_s"]), cost_s, host.processors()))
+            tell_resumed(self._services.trigger, self._pacing.iterations, self._services.clock.monotonic(), paid)
+        self.schedule()
+
     def schedule(self) -> None:
         """Have the ticker wait for the trigger."""
         now = self._services.clock.monotonic()
@@ -253,10 +265,10 @@ class Saving:
 
     def close(self) -> None:
         """End the threads; what is in flight is finished first."""
-        self._ticker.close()
-        self._checkpointer.close()
-        self._services.stager.close()
-        self._end_turns()
+        with self._turns:
+            self._ticker.close()
+            self._checkpointer.close()
+            self._services.stager.close()
 
     # -- called in the background ---------------------------------------------------------------------------
 

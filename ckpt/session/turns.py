@@ -8,23 +8,52 @@ interval is shorter. It costs nothing where no other thread wants the lock, and 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
 
 TURN_S = 0.0005
 """Short against what jobs do between two lines of output, long against handing the lock over (some ten microseconds)."""
 
 
-def take_turns() -> Callable[[], None]:
-    """Make the switch interval at most ``TURN_S``; call what is returned to have it as it was, unless somebody has set it since."""
-    before = sys.getswitchinterval()
-    if before <= TURN_S:
-        return lambda: None
-    sys.setswitchinterval(TURN_S)
-    mine = sys.getswitchinterval()
+_lock = threading.Lock()
+_alive = 0
+_before_s = _ours_s = 0.0
 
-    def restore() -> None:
-        if sys.getswitchinterval() == mine:
-            sys.setswitchinterval(before)
 
-    return restore
+@contextlib.contextmanager
+def turns() -> Iterator[None]:
+    """While this is entered, in any thread, the switch interval is at most ``TURN_S``; after the last one it is as it was,
+    unless somebody else has set it since."""
+    global _alive, _before_s, _ours_s
+    with _lock:
+        if not _alive:
+            _before_s = sys.getswitchinterval()
+            sys.setswitchinterval(min(_before_s, TURN_S))
+            _ours_s = sys.getswitchinterval()
+        _alive += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _alive -= 1
+            if not _alive:
+                _restore()
+
+
+def _restore() -> None:
+    if sys.getswitchinterval() == _ours_s:
+        sys.setswitchinterval(_before_s)
+
+
+def _forget_in_child() -> None:
+    """No run is alive in a child, and who held the lock in the parent does not let go of it here."""
+    global _lock, _alive
+    if _alive:
+        _restore()
+    _lock, _alive = threading.Lock(), 0
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -100,17 +100,18 @@ class LocalStorage:
             self._sync_names(path.parent)
         return length
 
-    def share(self, source: str, target: str) -> None:
+    def share(self, source: str, target: str) -> int:
         """A hard link. Where the file cannot have one more (too many, or another user's), its bytes are copied."""
         origin, path = self._path(source), self._path(target)
         with self._open(source) as (fd, size):  # MissingKeyError, and it stays while it is copied
             try:
                 with storage_errors("link", str(path)):
                     self._link(origin, path)
+                return 0
             except StorageError as error:
                 if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_MORE_LINKS):
                     raise
-                self.put(target, (read_at(fd, start, _COPIED) for start in range(0, size, _COPIED)))
+                return self.put(target, (read_at(fd, start, _COPIED) for start in range(0, size, _COPIED)))
 
     def _link(self, origin: Path, path: Path) -> None:
         fd, temporary = self._create_temporary(path.parent, 0o666)  # makes the folder, and finds a name

@@ -55,10 +55,11 @@ class MemoryStorage:
             self._keys[key] = bytes(data)  # Commit point.
         return len(data)
 
-    def share(self, source: str, target: str) -> None:
+    def share(self, source: str, target: str) -> int:
         data = self._find(source)
         with _lock:
             self._keys[check_key(target)] = data  # Commit point.
+        return 0
 
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         check_key(key)

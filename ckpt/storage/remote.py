@@ -132,7 +132,7 @@ class RemoteStorage:
             nonce = host.entropy(16).hex()
             return upload_pieces(self._client(), self._retrying, path, nonce, chain((first, second), pieces))
 
-    def share(self, source: str, target: str) -> None:
+    def share(self, source: str, target: str) -> int:
         """A copy in the service. Where that is refused (a key of the customer's, a server without it): through this machine."""
         path, to, size = self._path(source), self._path(target), self.size(source)
         client = self._client()
@@ -140,11 +140,11 @@ class RemoteStorage:
             with self._errors("share", source):
                 try:
                     self._retrying.call(lambda: client.copy(path, to))  # Commit point.
-                    return
+                    return 0
                 except Exception as error:
                     if judge(error) in (Verdict.MISSING, Verdict.TRANSIENT):
                         raise
-        self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
+        return self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
 
     def put_if_absent(self, key: str, data: Buffer) -> bool:
         """Create ``key``: True if it holds ``data`` by this call. ``data`` has to hold a nonce (see the module)."""

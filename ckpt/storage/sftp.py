@@ -117,7 +117,7 @@ class SftpStorage:
         self._sync_names(key)
         return length
 
-    def share(self, source: str, target: str) -> None:
+    def share(self, source: str, target: str) -> int:
         """A hard link. Where the server refuses it (too many, or another user's file), the bytes are copied."""
         origin, path = self._path(source), self._path(target)
         tried: list[str] = []
@@ -131,10 +131,10 @@ class SftpStorage:
             temporary = self._ask("share", source, link)
             if temporary is None:
                 size = self.size(source)
-                self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
-                return
+                return self.put(target, (self.get(source, at, PIECE) for at in range(0, size, PIECE)))
             self._rename(target, temporary, path)
             self._sync_names(target)
+            return 0
         finally:
             for late in tried:  # a rename leaves it where both are the same file already
                 self._discard(late)

@@ -23,7 +23,7 @@ from ckpt.history import FORK, INSTEAD_OF, RESET, History, history_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
-from ckpt.recovery import VOID, is_needed, moved, needed_from, open_checkpoint
+from ckpt.recovery import VOID, counting, is_needed, moved, needed_from, open_checkpoint
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, check_snapshot, read_snapshot
 from ckpt.snapshot.reference import Inline
@@ -91,7 +91,7 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
             head = moved(record.head, lsn_of(log.next_slot, 2))
             operations = [
                 (one.kind, one.head, one.sections)
-                for one in origin.history.operations
+                for one in counting(origin.history, record.lsn)
                 if is_needed(one, record.head) and one.lsn <= int(record.head["covers"])
             ]
             log.rewrite(_fork_records(head, facts, sections, operations, clock.now()))  # Commit point.

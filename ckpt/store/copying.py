@@ -17,8 +17,7 @@ def share_key(storage: Storage, source: str, target: str) -> int:
     Durable on return. MissingKeyError, StorageError.
     """
     if isinstance(storage, SharingStorage):
-        storage.share(source, target)
-        return 0
+        return storage.share(source, target)
     return copy_key(storage, source, target)
 
 

@@ -21,6 +21,8 @@ from ckpt.log import LogView
 from ckpt.recovery import (
     LOGGED,
     ReadSnapshot,
+    checkpoints_counting,
+    counting,
     is_needed,
     needed_from,
     open_checkpoint,
@@ -99,7 +101,7 @@ class _Salvager:
     def _candidates(self) -> list[Record]:
         """The result and the checkpoints, what to try first in front."""
         history = self.history
-        checkpoints = [one for one in reversed(history.checkpoints) if lsn_slot(needed_from(one.head)) >= self.view.floor]
+        checkpoints = [one for one in checkpoints_counting(history) if lsn_slot(needed_from(one.head)) >= self.view.floor]
         if history.finished is None:
             return checkpoints
         every = [history.finished, *checkpoints]
@@ -156,7 +158,7 @@ class _Salvager:
         for hole in self.holes:
             self._lose_hole(hole, made_up_for=hole.last <= since)
         kept, broken = [], False
-        for record in self.history.operations:
+        for record in counting(self.history):
             if record.lsn <= since or (checkpoint is not None and not is_needed(record, checkpoint.head)):
                 continue
             logged = LOGGED in record.head

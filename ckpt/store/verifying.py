@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError, UnknownFormatError, UntrustedError
-from ckpt.format.names import FIRST_SLOT, RunNames
+from ckpt.format.names import RunNames
 from ckpt.format.records import Kind, Record, lsn_slot, lsn_text
 from ckpt.history import history_of
 from ckpt.log import LogView, read_log
-from ckpt.recovery import find_resume_point, needed_from, result_record
+from ckpt.recovery import find_resume_point, result_record
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.store.info import Finding
@@ -59,14 +59,19 @@ def _way_on(root: StoreRoot, names: RunNames, view: LogView) -> Finding:
 
 
 def _dead_end(names: RunNames, view: LogView) -> list[Finding]:
-    """A log that is whole as far as it goes and still leads nowhere: its newest segment lost records without a trace."""
+    """A log that is whole as far as it goes and still leads nowhere: its newest segment lost records without a trace.
+
+    Recovery itself is asked, for all snapshots taken as good: whether they are is looked at one by one.
+    """
     history = history_of(view.records)
-    if history.finished is not None or history.began_lsn or view.floor <= FIRST_SLOT:
+    if view.damages or history.finished is not None:
         return []
-    if any(lsn_slot(needed_from(record.head)) >= view.floor for record in history.checkpoints):
-        return []
-    what = "nothing to resume from is left, and the run's beginning was trimmed away: the end of the log is missing"
-    return [_problem(names, names.segment(view.next_slot - 1), 0, what)]
+    try:
+        find_resume_point(view, history, names, lambda _: [()], tell=lambda _: None)
+    except CorruptionError as error:
+        what = f"{error.what}: nothing to resume from is left"
+        return [_problem(names, names.segment(view.next_slot - 1), 0, what)]
+    return []
 
 
 def references(record: Record) -> tuple[memoryview | bytes, ...]:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import ckpt
-from mutants.table import Mutant
+from mutants.mutant import Mutant
 
 PACKAGE = Path(ckpt.__file__).parent
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from programs.staging import missing
 
+from mutants.mutant import Mutant
 from mutants.running import ROOT, make, run_test
-from mutants.table import MUTANTS, Mutant
+from mutants.table import MUTANTS
 
 TESTS_FAILED = 1
 

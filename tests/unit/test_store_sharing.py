@@ -115,8 +115,9 @@ def test_a_file_that_takes_no_more_links_is_copied(scratch: Path, monkeypatch: p
         link(source, target, **options)
 
     monkeypatch.setattr(os, "link", refuses)
-    store.fork("grow/origin", run_id="fork")
+    made = store.fork("grow/origin", run_id="fork")
     monkeypatch.setattr(os, "link", link)
+    assert made.stored_nbytes == sum(pack.stat().st_size for pack in packs(store.url, "fork")) > 0
     assert {pack.stat().st_nlink for pack in packs(store.url, "fork")} == {1}
     store.remove("grow/origin")
     assert store.verify() == []

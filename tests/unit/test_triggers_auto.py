@@ -19,6 +19,7 @@ from ckpt.triggers import (
     MIN_INTERVAL_S,
     Auto,
     Budget,
+    Paid,
     parse,
     taken_from_job,
     tell_resumed,
@@ -63,7 +64,7 @@ def test_auto_goes_by_what_checkpoints_take_from_the_job_and_a_budget_by_all_tha
 @pytest.mark.parametrize("every", ["1%", "auto", "1% | 1000h", "auto | 1000h"])
 def test_process_that_resumes_waits_for_its_first_checkpoint_as_after_a_cold_one(every: str) -> None:
     trigger = parse(every, mtbf_s=1e4)
-    tell_resumed(trigger, 50.0, cost_s=3.0, lost_s=3.0)
+    tell_resumed(trigger, 0, 50.0, Paid(3.0, 3.0))
     assert trigger.due_in(0, 50.0) == pytest.approx(COLD_FACTOR * 3.0)
     trigger.taken(0, 80.0)
     trigger.committed(0, 80.0, 5.0)
@@ -71,6 +72,15 @@ def test_process_that_resumes_waits_for_its_first_checkpoint_as_after_a_cold_one
     trigger.taken(0, 130.0)
     trigger.committed(0, 130.0, 2.0)
     assert trigger.due_in(0, 130.0) == pytest.approx(200.0, rel=0.02)
+
+
+@pytest.mark.parametrize("paid", [None, Paid(3.0, 3.0)])
+def test_process_that_resumes_counts_time_and_iterations_from_where_it_goes_on(paid: Paid | None) -> None:
+    timed, counted = parse("30s"), parse("100it")
+    for trigger in (timed, counted):
+        tell_resumed(trigger, 40, 50.0, paid)
+    assert timed.due_in(40, 50.0) == 30.0
+    assert counted.iterations_left(40) == 100
 
 
 def test_one_cost_that_was_measured_wrong_does_not_change_the_interval() -> None:

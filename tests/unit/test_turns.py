@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import ckpt
-from ckpt.session.turns import TURN_S, take_turns
+from ckpt.session.turns import turns
 
 HALF_A_MILLISECOND = 0.0005
 ROUNDED = 1e-6  # CPython counts whole microseconds
@@ -27,18 +28,37 @@ def test_while_a_run_is_alive_a_thread_waits_half_a_millisecond_for_its_turn(scr
     assert sys.getswitchinterval() == before
 
 
+def test_runs_side_by_side_have_it_until_the_last_one_ends() -> None:
+    before = sys.getswitchinterval()
+    first, second = turns(), turns()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getswitchinterval() <= HALF_A_MILLISECOND + ROUNDED
+    second.__exit__(None, None, None)
+    assert sys.getswitchinterval() == before
+
+
+def test_in_a_child_no_run_is_alive() -> None:
+    before = sys.getswitchinterval()
+    with turns():
+        child = os.fork()
+        if not child:
+            os._exit(0 if sys.getswitchinterval() == before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_an_interval_that_somebody_else_has_set_stays() -> None:
     before = sys.getswitchinterval()
     try:
-        restore = take_turns()
-        assert sys.getswitchinterval() <= TURN_S
-        sys.setswitchinterval(0.003)
-        chosen = sys.getswitchinterval()
-        restore()
+        with turns():
+            sys.setswitchinterval(0.003)
+            chosen = sys.getswitchinterval()
         assert sys.getswitchinterval() == chosen
-        sys.setswitchinterval(TURN_S / 2)
+        sys.setswitchinterval(HALF_A_MILLISECOND / 2)
         shorter = sys.getswitchinterval()
-        take_turns()()
+        with turns():
+            assert sys.getswitchinterval() == shorter
         assert sys.getswitchinterval() == shorter
     finally:
         sys.setswitchinterval(before)

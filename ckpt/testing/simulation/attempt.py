@@ -89,7 +89,7 @@ class Attempt:
         self.state += [int(identity.hex(), 16) for identity, _ in later]
         self.model.recovers(self.epoch, self.state, None if self.rotten else -1 if point is None else point.lsn)
         self.retention.recovered([
-            KeptCheckpoint(one.lsn, int(one.head["covers"]), _packs(one.sections))
+            KeptCheckpoint(one.lsn, needed_from(one.head), _packs(one.sections))
             for one in history.checkpoints[-KEEP:]
         ])
 
@@ -140,7 +140,7 @@ class Attempt:
         if self.rng.random() < 0.5:
             self.log.rotate()
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
-        self.retention.committed(lsn, covers, packs)
+        self.retention.committed(lsn, needed_from(head), packs)
 
     def _write(self, state: list[int], ballast: bytes) -> SnapshotRef:
         staged = self._stager.stage(json.dumps(state).encode(), [ballast])
