@@ -164,8 +164,8 @@ class SnapshotWriter:
 def _load_modules() -> None:
     """Import what writing needs (it would be too slow for `import ckpt`) in the thread that makes a writer, the job's.
 
-    Beside a job that is busy in Python each of the many file operations of an import waits a switch interval (5 ms) for the
-    interpreter lock: the first checkpoint of a process took most of a second until it was durable.
+    Beside a job that is busy in Python each of the many file operations of an import waits a switch interval for the
+    interpreter lock.
     """
     from concurrent.futures import ThreadPoolExecutor  # noqa: F401
 

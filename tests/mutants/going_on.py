@@ -119,4 +119,9 @@ GOING_ON = (
         "            if not _alive:\n                _restore()\n", "            _restore()\n",
         "tests/unit/test_turns.py", "test_runs_side_by_side_have_it_until_the_last_one_ends",
     ),
+    Mutant(
+        "a checkpoint imports beside the job", "8", "snapshot/writer.py",
+        "        _load_modules()\n", "",
+        "tests/unit/test_first_checkpoint.py", "test_what_a_checkpoint_imports_is_there_before_the_job_runs",
+    ),
 )  # fmt: skip
