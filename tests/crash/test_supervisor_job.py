@@ -94,7 +94,8 @@ def test_a_job_that_always_dies_at_the_same_place_is_given_up(job: Path) -> None
 def test_saving_one_more_iteration_before_the_same_death_is_no_progress(job: Path) -> None:
     """Each attempt saves one more of the iterations that the first one had done; the wait is longer than it lives."""
     text = JOB.replace("next(ticks) == kill_after", "n == 33").replace("ckpt.step(fetch)(n)", "n").replace("5it", "20it")
-    (job / "job.py").write_text(text)
+    asks = "if next(ticks) == 1:\n            ckpt.current_run().request_checkpoint()\n        "
+    (job / "job.py").write_text(text.replace("if n == 33", f"{asks}if n == 33"))
     words = ["--restarts", "3", "--backoff", "2s..3s", "--", sys.executable, "job.py", str(job), "0"]
     result = ckpt("run", *words, cwd=job)
     assert result.returncode == 128 + signal.SIGKILL
