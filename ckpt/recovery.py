@@ -28,6 +28,9 @@ LOGGED = "logged"
 VOID = "void"
 """The head entry of a checkpoint that a run was taken back to: what was recorded behind the first LSN, up to the last."""
 
+RESTS_TO = "rests_to"
+"""The head entry of a checkpoint that was written anew, in front of what it rests on: the LSN up to which that goes."""
+
 ReadSnapshot = Callable[[SnapshotRef], list[Any]]
 
 
@@ -75,7 +78,7 @@ def result_record(view: LogView, history: History, names: RunNames) -> Record | 
 def find_resume_point(
     view: LogView, history: History, names: RunNames, read: ReadSnapshot, *, tell: Callable[[str], None] = events.say
 ) -> ResumePoint | None:  # fmt: skip
-    """The resume point, or None for a run that has to begin at its beginning (``history.operations`` then all count).
+    """The resume point, or None for a run that has to begin at its beginning (with all operations that are ``counting``).
 
     CorruptionError when what is damaged or missing cannot be made up for. ``tell`` hears of checkpoints that are passed over.
     """
@@ -115,7 +118,7 @@ def needs_left_out(view: LogView, resume: ResumePoint | None) -> bool:
 
 
 def results_since_start(history: History) -> list[tuple[bytes, bytes]]:
-    return _results_since(history.operations, -1)
+    return _results_since(counting(history), -1)
 
 
 def needed_from(head: Mapping[str, Any]) -> int:
@@ -125,9 +128,15 @@ def needed_from(head: Mapping[str, Any]) -> int:
     return min(covers, logged, int(head.get("maps_since", covers)))
 
 
-def moved(head: Mapping[str, Any], lsn: int) -> dict[str, Any]:
-    """The head of a checkpoint that is written anew, in front of all operations that it needs: they are behind ``lsn``."""
+def rests_to(head: Mapping[str, Any]) -> int:
+    """The LSN up to which a checkpoint knows of operations: those behind came later."""
+    return int(head[VOID][0]) if VOID in head else max(int(head["covers"]), int(head.get(RESTS_TO, -1)))
+
+
+def moved(head: Mapping[str, Any], lsn: int, operations: list[Record]) -> dict[str, Any]:
+    """The head of a checkpoint that is written anew right behind ``lsn``, and right behind it the ``operations`` that count."""
     found = {name: value for name, value in head.items() if name not in (VOID, "ran_s")} | {"covers": lsn}
+    found[RESTS_TO] = lsn + 1 + sum(one.lsn <= rests_to(head) for one in operations)
     if LOGGED in head:
         found[LOGGED] = {**head[LOGGED], "after": lsn}
     if "maps_since" in head:

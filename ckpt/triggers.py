@@ -349,14 +349,15 @@ class Paid:
 
 
 def tell_resumed(trigger: Any, iterations: int, now_s: float, paid: Paid | None) -> None:
-    """The process goes on from a checkpoint: the first one of its own need not be taken at once.
+    """The process goes on from a checkpoint: the first one of its own need not be taken at once. (A trigger of a program's
+    own is told nothing: what it is told of was taken, and is committed later.)
 
     ``paid``: what the log tells of the one that it goes on from. Without it those who go by costs have nothing to go by.
     """
     for one in leaves(trigger):
-        if not isinstance(one, Budget | Auto):
+        if isinstance(one, Every | Iterations):
             one.taken(iterations, now_s)
-        elif paid is not None:
+        elif isinstance(one, Budget | Auto) and paid is not None:
             one.resumed(now_s, paid.cost_s if isinstance(one, Budget) else paid.lost_s)
 
 

@@ -23,7 +23,7 @@ from ckpt.mapping.engine import Done
 from ckpt.mapping.identity import SIZE, IdentitySet, split
 from ckpt.mapping.results import GRACE_S, Results
 from ckpt.mapping.work import RAISED
-from ckpt.recovery import MapRecord, ResumePoint, maps_since
+from ckpt.recovery import MapRecord, ResumePoint, counting, maps_since
 from ckpt.session import current
 from ckpt.session.items import appended, short_text
 
@@ -273,7 +273,7 @@ def map_source(iterable: object) -> MapSource | None:
 def by_map(history: History, resume: ResumePoint | None) -> Mapping[bytes, Found]:
     """The records of each map that a re-execution from the resume point (None: the beginning) may ask for."""
     found: dict[bytes, list[MapRecord]] = {}
-    for record in resume.maps if resume is not None else maps_since(history.operations, -1):
+    for record in resume.maps if resume is not None else maps_since(counting(history), -1):
         found.setdefault(bytes.fromhex(record.head["map"]), []).append(record)
     return {identity: Found(batch) for identity, batch in found.items()}
 

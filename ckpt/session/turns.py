@@ -18,7 +18,7 @@ TURN_S = 0.0005
 """Short against what jobs do between two lines of output, long against handing the lock over (some ten microseconds)."""
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _alive = 0
 _before_s = _ours_s = 0.0
 
@@ -34,11 +34,13 @@ def turns() -> Iterator[None]:
             sys.setswitchinterval(min(_before_s, TURN_S))
             _ours_s = sys.getswitchinterval()
         _alive += 1
+    pid = os.getpid()
     try:
         yield
     finally:
         with _lock:
-            _alive -= 1
+            if os.getpid() == pid:
+                _alive -= 1
             if not _alive:
                 _restore()
 
@@ -53,7 +55,7 @@ def _forget_in_child() -> None:
     global _lock, _alive
     if _alive:
         _restore()
-    _lock, _alive = threading.Lock(), 0
+    _lock, _alive = threading.RLock(), 0
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

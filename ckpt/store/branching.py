@@ -23,7 +23,7 @@ from ckpt.history import FORK, INSTEAD_OF, RESET, History, history_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
-from ckpt.recovery import VOID, counting, is_needed, moved, needed_from, open_checkpoint
+from ckpt.recovery import VOID, counting, is_needed, moved, needed_from, open_checkpoint, rests_to
 from ckpt.root import StoreRoot
 from ckpt.snapshot import SnapshotRef, check_snapshot, read_snapshot
 from ckpt.snapshot.reference import Inline
@@ -88,12 +88,12 @@ def fork_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int | No
         try:
             sections, stored = _shared(root, names, new, record)
             facts = _facts(view, names, new, clock, number=number) | Holder.this_process(clock).to_json()
-            head = moved(record.head, lsn_of(log.next_slot, 2))
-            operations = [
-                (one.kind, one.head, one.sections)
-                for one in counting(origin.history, record.lsn)
-                if is_needed(one, record.head) and one.lsn <= int(record.head["covers"])
-            ]
+            rests_on = [
+                one for one in counting(origin.history, record.lsn)
+                if is_needed(one, record.head) and one.lsn <= rests_to(record.head)
+            ]  # fmt: skip
+            head = moved(record.head, lsn_of(log.next_slot, 2), rests_on)
+            operations = [(one.kind, one.head, one.sections) for one in rests_on]
             log.rewrite(_fork_records(head, facts, sections, operations, clock.now()))  # Commit point.
         finally:
             log.close()
@@ -175,15 +175,16 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
     CorruptionError (the log or the checkpoint does not verify), UntrustedError, StorageError.
     """
     with alone(root, names, clock):
-        record = _to_go_back_to(root, names, number)
+        origin = _to_go_back_to(root, names, number)
         fence = {**Holder.this_process(clock).to_json(), RESET: number}
-        log, now = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
+        log, _ = LogWriter.take_over(Place(root.storage, names, root.key, host.entropy, clock), fence=fence)
         try:
-            _check_whole(now, names)
-            following = 1 + max(int(one.head["number"]) for one in history_of(now.records).checkpoints)
+            # Behind the FENCE nothing changes any more: an attempt may have gone on, or ended, in front of it.
+            origin = _to_go_back_to(root, names, number)
+            record, following = origin.record, 1 + max(int(one.head["number"]) for one in origin.history.checkpoints)
             head = {
                 **record.head, "number": following, "covers": log.position, "reason": "reset", RESET: number,
-                VOID: [int(record.head["covers"]), log.position], "stall_s": 0.0, "persist_s": 0.0, "interval_s": 0.0, "stored_nbytes": 0,
+                VOID: [rests_to(record.head), log.position], "stall_s": 0.0, "persist_s": 0.0, "interval_s": 0.0, "stored_nbytes": 0,
             }  # fmt: skip
             # Commit point: the newest checkpoint is the old one, and it covers all that was recorded since.
             log.append(Kind.CHECKPOINT, head, [bytes(section) for section in record.sections])
@@ -192,7 +193,7 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
     return following
 
 
-def _to_go_back_to(root: StoreRoot, names: RunNames, number: int) -> Record:
+def _to_go_back_to(root: StoreRoot, names: RunNames, number: int) -> Origin:
     """Checkpoint ``number``, if the run can be taken back to it."""
     origin = checkpoint_of(root, names, number)
     view, record = origin.view, origin.record
@@ -201,7 +202,7 @@ def _to_go_back_to(root: StoreRoot, names: RunNames, number: int) -> Record:
         raise OptionError("the run is finished", where=names.address, fix="fork it: ckpt fork")
     _check_kept(view, record, names)
     open_checkpoint(record, lambda ref: read_snapshot(ref, root.storage, names, root.key))
-    return record
+    return origin
 
 
 def _check_kept(view: LogView, record: Record, names: RunNames) -> None:

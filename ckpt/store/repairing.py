@@ -96,7 +96,7 @@ def _records(
     if saved.record is not None:
         head = dict(saved.record.head)
         if saved.record.kind is Kind.CHECKPOINT:
-            head = moved(head, lsn_of(slot, len(records)))
+            head = moved(head, lsn_of(slot, len(records)), saved.operations)
         records.append((saved.record.kind, head, saved.record.sections))
     return records + [(record.kind, record.head, record.sections) for record in saved.operations]
 

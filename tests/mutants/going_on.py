@@ -100,6 +100,26 @@ GOING_ON = (
         _BACK, "test_positions_that_a_run_was_taken_back_over_do_not_count",
     ),
     Mutant(
+        "a reset forgets what the checkpoint was taken back over before", "1", "store/branching.py",
+        "VOID: [rests_to(record.head), log.position]", 'VOID: [int(record.head["covers"]), log.position]',
+        _BACK, "test_a_run_can_be_taken_back_to_what_it_was_taken_back_to",
+    ),
+    Mutant(
+        "a checkpoint that was moved does not tell how far it rests", "3", "recovery.py",
+        "    found[RESTS_TO] = ", "    _ = ",
+        _BACK, "test_forks_rest_on_the_same_whether_forked_or_reset_again",
+    ),
+    Mutant(
+        "results that the run was taken back over count from its beginning", "1", "recovery.py",
+        "    return _results_since(counting(history), -1)", "    return _results_since(history.operations, -1)",
+        _BACK, "test_what_was_taken_back_does_not_come_back_at_the_beginning_either",
+    ),
+    Mutant(
+        "a reset goes by what it saw in front of its FENCE", "1", "store/branching.py",
+        "            origin = _to_go_back_to(root, names, number)\n", "",
+        _BACK, "test_a_reset_looks_again_behind_its_fence",
+    ),
+    Mutant(
         "verify does not ask whether the run can go on", "3", "store/verifying.py",
         "    problems += _dead_end(names, view)\n", "",
         _BACK, "test_verify_sees_what_a_resume_would_miss",

@@ -296,7 +296,7 @@ MUTANTS = (
     Mutant(
         "operations on the way to the resume point are recorded again", "1", "session/journal.py",
         "        if not self._recording:\n            return\n", "",
-        _LOGGED, "test_objects_are_exact_at_every_state_of_the_path_with_images",
+        _LOGGED, "test_operations_in_front_of_a_loop_are_recorded_once",
     ),
     Mutant(
         "a position is recorded although random numbers were drawn", "1", "session/committing.py",

@@ -213,6 +213,23 @@ def test_objects_are_exact_at_every_state_of_the_path_with_images(tmp_path: Path
         assert found == expected, turn
 
 
+def test_operations_in_front_of_a_loop_are_recorded_once(tmp_path: Path) -> None:
+    def attempt(die_at: int) -> int:
+        with ckpt.open("once", store=tmp_path) as run:
+            hits = run.counter("hits")
+            hits.add(100)
+            for n in run.loop(range(10)):
+                if n == die_at:
+                    raise Dies
+                hits.add(1)
+            return hits.value
+
+    for die_at in (4, 7):
+        with pytest.raises(Dies):
+            attempt(die_at)
+    assert attempt(-1) == 110
+
+
 def test_log_and_images_stay_in_proportion_to_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "IMAGE_BYTES", 10_000)
     turns = 40_000

@@ -11,15 +11,17 @@ from programs.ticks import settle
 from unit.runs import Writing
 
 import ckpt
-from ckpt.errors import CorruptionError
+from ckpt.errors import CorruptionError, OptionError
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
 from ckpt.history import history_of
-from ckpt.log import read_log
-from ckpt.recovery import ResumePoint, find_resume_point
+from ckpt.host import SystemClock
+from ckpt.log import LogWriter, read_log
+from ckpt.recovery import ResumePoint, counting, find_resume_point, maps_since, results_since_start
 from ckpt.root import StoreRoot
 from ckpt.snapshot import read_snapshot
 from ckpt.store import Store
+from ckpt.store.branching import reset_run
 
 
 class Dies(Exception):
@@ -119,7 +121,7 @@ class Maps:
                 writing.number = int(name) - 1
                 writing.checkpoint(int(name), maps_since=self.before)
             else:
-                writing.log.append(Kind.OPERATION, {"map": name, "id": "00"}, [b""])
+                writing.log.append(Kind.OPERATION, {"map": name, "id": "00"}, [name.encode()])
         writing.end()
 
     def reset(self, to: int) -> int:
@@ -173,3 +175,56 @@ def test_verify_sees_what_a_resume_would_miss(tmp_path: Path) -> None:
     assert ["nothing to resume from" in one.what for one in Store(tmp_path / "store").verify() if one.serious] == [True]
     with pytest.raises(CorruptionError, match="trimmed away"):
         Maps(tmp_path / "store").resume()
+
+
+def test_a_run_can_be_taken_back_to_what_it_was_taken_back_to(tmp_path: Path) -> None:
+    run = Maps(tmp_path / "store")
+    run.attempt("a", "1", "b", "2", "c")
+    assert run.reset(to=1) == 3
+    run.attempt("d")
+    assert run.reset(to=3) == 4
+    assert (run.known(), run.resume().head["number"]) == (["a"], 4)
+    run.attempt("e", "5")
+    assert run.known() == ["a", "e"]
+    run.address = run.store.fork("sim/aaaa", at=4).address
+    assert run.known() == ["a"]
+
+
+def test_forks_rest_on_the_same_whether_forked_or_reset_again(tmp_path: Path) -> None:
+    run = Maps(tmp_path / "store")
+    run.attempt("a", "b", "1", "c")
+    fork = run.store.fork("sim/aaaa", at=1).address
+    run.address = run.store.fork(fork).address
+    assert run.known() == ["a", "b"]
+    run.address, number = fork, run.store.open(fork).checkpoints[-1].number
+    run.store.reset(fork, to=number)
+    assert run.known() == ["a", "b"]
+    assert run.store.verify() == []
+
+
+def test_what_was_taken_back_does_not_come_back_at_the_beginning_either(tmp_path: Path) -> None:
+    run = Maps(tmp_path / "store")
+    run.attempt("a", "1", "b")
+    run.reset(to=1)
+    run.attempt("c")
+    names, root = RunNames("sim", "aaaa"), StoreRoot.open(run.url)
+    history = history_of(read_log(root.storage, names, root.key).records)
+    assert [one.head["map"] for one in maps_since(counting(history), -1)] == ["a", "c"]
+    assert [data for _, data in results_since_start(history)] == [b"a", b"c"]
+
+
+def test_a_reset_looks_again_behind_its_fence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Maps(tmp_path / "store")
+    run.attempt("a", "1", "b", "2")
+    take_over = LogWriter.take_over
+
+    def late(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(LogWriter, "take_over", take_over)
+        log, _ = take_over(*given, **named)
+        log.append(Kind.STATUS, {"status": "finished", "when": 0.0}, [b""])
+        log.close()
+        return take_over(*given, **named)
+
+    monkeypatch.setattr(LogWriter, "take_over", late)
+    with pytest.raises(OptionError, match="finished"):
+        reset_run(StoreRoot.open(run.url), RunNames("sim", "aaaa"), SystemClock(), number=1)

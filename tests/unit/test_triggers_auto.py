@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_process_that_resumes_counts_time_and_iterations_from_where_it_goes_on(p
         tell_resumed(trigger, 40, 50.0, paid)
     assert timed.due_in(40, 50.0) == 30.0
     assert counted.iterations_left(40) == 100
+
+
+class Own:
+    """A trigger of a program's own."""
+
+    told: tuple[str, ...] = ()
+
+    def iterations_left(self, iterations: int) -> float:
+        return math.inf
+
+    def due_in(self, iterations: int, now_s: float) -> float:
+        return -math.inf
+
+    def taken(self, iterations: int, now_s: float) -> None:
+        self.told += ("taken",)
+
+    def committed(self, iterations: int, now_s: float, cost_s: float) -> None:
+        self.told += ("committed",)
+
+
+def test_trigger_of_a_programs_own_is_not_told_of_a_checkpoint_that_was_not_taken() -> None:
+    trigger = parse(Own())
+    tell_resumed(trigger, 40, 50.0, Paid(3.0, 3.0))
+    assert trigger.told == ()
 
 
 def test_one_cost_that_was_measured_wrong_does_not_change_the_interval() -> None:
