@@ -29,6 +29,9 @@ the one that it is a fork of."""
 AFRESH = "afresh"
 """Key in the heads of STATUS and CHECKPOINT records: the attempt that started the run afresh, if one did. Trims leave it."""
 
+KEPT = "kept"
+"""Key in the heads of CHECKPOINT records: the numbers of the checkpoints that a resume may go on from when it is committed."""
+
 RETRY = "retry"
 """Key in the head of the FENCE by which ``retry`` takes a run over."""
 
@@ -68,11 +71,24 @@ class History:
 
     def needed(self) -> list[Record]:
         """The records whose snapshots have to be there: of a finished run its result, else (or if items failed) the kept checkpoints."""
-        kept = self.checkpoints[-self.checkpoints[-1].head.get("keep", 1) :] if self.checkpoints else []
+        kept = self._kept()
         if self.finished is not None:
             # A run with failed items may be reopened.
             return [self.finished, *(kept if self.finished.head.get("letters") else ())]
         return kept
+
+    def _kept(self) -> list[Record]:
+        if not self.checkpoints:
+            return []
+        newest = self.checkpoints[-1].head
+        if KEPT in newest:
+            return [one for one in self.checkpoints if one.head["number"] in newest[KEPT]]
+        return self.checkpoints[-newest.get("keep", 1) :]  # in logs of before 0.1: all of the newest ones
+
+    @property
+    def last_number(self) -> int:
+        """The highest number of a checkpoint; 0 if there is none. No other one is ever given it."""
+        return max((int(one.head["number"]) for one in self.checkpoints), default=0)
 
 
 def ending_of(record: Record) -> str:

@@ -17,7 +17,7 @@ from ckpt.errors import CorruptionError, IntegrityError, MissingKeyError
 from ckpt.format.names import FIRST_SLOT, RunNames
 from ckpt.format.path import PathNode, path_from_json
 from ckpt.format.records import Record, lsn_of, lsn_slot, lsn_text
-from ckpt.history import History
+from ckpt.history import KEPT, History
 from ckpt.letters import Letters
 from ckpt.log import Damage, LogView
 from ckpt.snapshot import SnapshotRef
@@ -84,7 +84,7 @@ def find_resume_point(
     """
     problem: IntegrityError | MissingKeyError | None = None
     operations = counting(history)
-    for record in _to_try(history, operations):
+    for record in to_try(history, operations):
         covers = int(record.head["covers"])
         needed = needed_from(record.head)
         _refuse_damage_after(view.damages, needed, names)
@@ -135,7 +135,7 @@ def rests_to(head: Mapping[str, Any]) -> int:
 
 def moved(head: Mapping[str, Any], lsn: int, operations: list[Record]) -> dict[str, Any]:
     """The head of a checkpoint that is written anew right behind ``lsn``, and right behind it the ``operations`` that count."""
-    found = {name: value for name, value in head.items() if name not in (VOID, "ran_s")} | {"covers": lsn}
+    found = {name: value for name, value in head.items() if name not in (VOID, KEPT, "ran_s")} | {"covers": lsn}
     found[RESTS_TO] = lsn + 1 + sum(one.lsn <= rests_to(head) for one in operations)
     if LOGGED in head:
         found[LOGGED] = {**head[LOGGED], "after": lsn}
@@ -195,18 +195,30 @@ def _end(operation: Record) -> int:
     return int(operation.head[LOGGED]["from"]) + int(operation.head[LOGGED]["count"])
 
 
-def checkpoints_counting(history: History) -> list[Record]:
+def _checkpoints_counting(history: History) -> list[Record]:
     """The checkpoints that the run was not taken back over, newest first."""
     void = _void(history)
     return [one for one in reversed(history.checkpoints) if not _within(one, void)]
 
 
-def _to_try(history: History, operations: list[Record]) -> list[Record]:
+def to_let_go_of(history: History, resume_lsn: int, keep: int) -> list[tuple[Record, bool]]:
+    """The checkpoints that are kept as an attempt begins, and whether a resume may go on from each.
+
+    In the order in which they are let go of. What the run goes on from is the last one: positions rest on it as long as
+    the next checkpoint is in flight, whatever was stored behind it and does not count.
+    """
+    count = {one.lsn for one in to_try(history, counting(history)) if one.lsn <= resume_lsn}
+    there = {one.lsn for one in history.needed() + history.checkpoints[-keep:]} | {resume_lsn}
+    found = [one for one in history.checkpoints if one.lsn in there]
+    return [(one, one.lsn in count) for one in sorted(found, key=lambda one: (one.lsn in count, one.lsn))]
+
+
+def to_try(history: History, operations: list[Record]) -> list[Record]:
     """The checkpoints that count, newest first.
 
     One that was in flight while positions went on, by the one before it, is behind them: it is left out.
     """
-    checkpoints = checkpoints_counting(history)
+    checkpoints = _checkpoints_counting(history)
     newest = next((one for one in reversed(operations) if "checkpoint" in one.head), None)
     named = 0 if newest is None else int(newest.head["checkpoint"])
     for place, record in enumerate(checkpoints):

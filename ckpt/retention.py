@@ -25,11 +25,15 @@ bounded by what is recorded between some checkpoints; reading this much takes ab
 
 @dataclass(frozen=True, slots=True)
 class KeptCheckpoint:
-    """A checkpoint that stays: its record, the LSN behind which a resume from it needs the log, and the packs that it draws on."""
+    """A checkpoint that stays: its record, the LSN behind which a resume from it needs the log, and the packs that it draws on.
+
+    ``number`` is 0 where no resume goes on from it as things are: the run was taken back over it, or it was passed over.
+    """
 
     lsn: int
     needed_from: int
     packs: frozenset[str]
+    number: int = 0
 
 
 class Retention:
@@ -46,12 +50,18 @@ class Retention:
         self._kept: deque[KeptCheckpoint] = deque()
 
     def recovered(self, kept: list[KeptCheckpoint]) -> None:
-        """The checkpoints that were there when the attempt began, oldest first."""
+        """The checkpoints that were there when the attempt began: what is let go of first in front, what the run goes on
+        from at the end."""
         self._kept.extend(kept)
 
-    def committed(self, lsn: int, needed_from: int, packs: frozenset[str]) -> None:
+    def numbers_with(self, number: int) -> list[int]:
+        """The checkpoints that a resume may go on from once ``number`` is committed."""
+        there = [one.number for one in self._kept][max(0, len(self._kept) + 1 - self._keep) :]
+        return [*filter(None, there), number]
+
+    def committed(self, lsn: int, needed_from: int, packs: frozenset[str], number: int = 0) -> None:
         """A checkpoint is durable: let go of what only older ones need. StorageError leaves too much, never too little."""
-        self._kept.append(KeptCheckpoint(lsn, needed_from, packs))
+        self._kept.append(KeptCheckpoint(lsn, needed_from, packs, number))
         dropped: set[str] = set()
         while len(self._kept) > self._keep:
             dropped |= self._kept.popleft().packs

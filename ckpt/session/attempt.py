@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,6 +34,7 @@ from ckpt.recovery import (
     needs_left_out,
     result_record,
     results_since_start,
+    to_let_go_of,
 )
 from ckpt.retention import KeptCheckpoint, Retention
 from ckpt.root import OpensRoot, StoreRoot
@@ -250,7 +251,10 @@ def _services(
         resume, history = None, History(began_lsn=log.position)
     snapshots = SnapshotWriter(root.storage, names, key, log.epoch)
     snapshots.validate = plan.options.validate
-    retention = _retention(plan, root, log, snapshots, history, {**facts, "status": "running"})
+    retention = Retention(
+        root.storage, names, log, snapshots, keep=plan.options.keep, running={**facts, "status": "running"}
+    )
+    retention.recovered(kept_checkpoints(history, resume, plan.options.keep))
     environment = plan.environment
     over = history.finished is not None or (resume is not None and ends_block(resume.path))
     services = Services(
@@ -274,6 +278,7 @@ def _services(
         operations=resume.operations if resume is not None else results_since_start(history),
         maps=by_map(history, resume),
         letters=letters_of(history, resume),
+        last_number=history.last_number,
         over=over,
         outputs=outputs_of(root, names, log, over=over),
         pulse=Pulse(environment.pulse) if environment.pulse else None,
@@ -310,18 +315,16 @@ def _report_torn(view: LogView) -> None:
         events.say(f"{torn.path}: the last {torn.length} bytes are an unfinished record of a dead attempt; not used")
 
 
-def _retention(
-    plan: Plan, root: StoreRoot, log: LogWriter, snapshots: SnapshotWriter, history: History, running: Mapping[str, Any]
-) -> Retention:
-    retention = Retention(root.storage, plan.names, log, snapshots, keep=plan.options.keep, running=running)
+def kept_checkpoints(history: History, resume: ResumePoint | None, keep: int) -> list[KeptCheckpoint]:
+    """What retention has to know of the checkpoints that are there when an attempt begins."""
     kept = []
-    for record in history.checkpoints[-plan.options.keep :]:
+    for record, counts in to_let_go_of(history, -1 if resume is None else resume.lsn, keep):
         try:
             packs = frozenset[str]().union(*(SnapshotRef.decode(section).packs for section in record.sections))
         except CkptError:
             continue  # recovery has said so already; a checkpoint that cannot be read keeps nothing
-        kept.append(KeptCheckpoint(record.lsn, needed_from(record.head), packs))
-    retention.recovered(kept)
-    return retention
+        number = int(record.head["number"]) if counts else 0
+        kept.append(KeptCheckpoint(record.lsn, needed_from(record.head), packs, number))
+    return kept
 
 

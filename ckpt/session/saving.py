@@ -17,6 +17,7 @@ from ckpt.checkpointer import Checkpointer, Kept, Request, memory_checked
 from ckpt.errors import CkptError, LogLostError, StorageError
 from ckpt.format.path import path_text, path_to_json
 from ckpt.format.records import Kind
+from ckpt.history import KEPT
 from ckpt.recovery import needed_from
 from ckpt.session.journal import WANTED, Journal
 from ckpt.session.node import Node, freeze
@@ -82,7 +83,7 @@ class Saving:
         self.journal: Journal | None = None
         resume = services.resume
         states = [services.resumed_state(number) for number in range(len(resume.refs))] if resume is not None else []
-        self.newest: tuple[int, list[Kept]] = services.last_number, states
+        self.newest: tuple[int, list[Kept]] = int(resume.head["number"]) if resume is not None else 0, states
         """Number and states of the newest durable checkpoint: always of the same one."""
         self.keeps_one = services.options.keep == 1
         self._checkpointer = Checkpointer(
@@ -163,6 +164,7 @@ class Saving:
         head = {
             **self._services.checkpoint_head(),
             "number": self._number,
+            KEPT: self._services.retention.numbers_with(self._number),
             "covers": covers,
             **({"maps_since": int(maps_since)} if maps_since < covers else {}),
             "when": self._services.clock.now(),
@@ -288,7 +290,7 @@ class Saving:
             events.say(f"checkpoint {request.head['number']} is stored again")
         events.emit("checkpoint", address=self._services.names.address, lsn=lsn, **request.head)
         try:
-            self._services.retention.committed(lsn, needed_from(request.head), packs)
+            self._services.retention.committed(lsn, needed_from(request.head), packs, request.head["number"])
             self._recorded.checkpointed()
         except StorageError as error:
             events.say(f"old checkpoints could not be removed, the job goes on: {error}")

@@ -56,6 +56,8 @@ class Services:
     operations: list[tuple[bytes, bytes]]
     maps: Mapping[bytes, Found]
     letters: Letters
+    last_number: int
+    """The highest number that a checkpoint of the run has so far."""
     over: bool
     outputs: Outputs
     pulse: Pulse | None
@@ -65,11 +67,6 @@ class Services:
     _described: tuple[Kept | None, dict[str, int]] = (None, {})
     _kept: dict[int, Kept] = field(default_factory=dict)
     _newest: Mapping[str, Any] | None = None
-
-    @property
-    def last_number(self) -> int:
-        """The number of the newest checkpoint so far."""
-        return int(self.resume.head["number"]) if self.resume is not None else 0
 
     @property
     def saved_at(self) -> str:
@@ -144,7 +141,7 @@ class Services:
     def checkpoint_head(self) -> dict[str, Any]:
         """The fields of a CHECKPOINT head that are the same for a whole attempt, or nearly."""
         afresh = {AFRESH: self.facts[AFRESH]} if AFRESH in self.facts else {}
-        counts = {"code": self.code, "attempts": self.attempts, "keep": self.options.keep, **afresh}
+        counts = {"code": self.code, "attempts": self.attempts, **afresh}
         return {**counts, **self._captured, **self.letters.head()}
 
     def status_head(self, status: str, error: str | None = None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ckpt import host
 from ckpt.errors import CorruptionError, MissingKeyError, OptionError
 from ckpt.format.names import RunNames, pack_origin
 from ckpt.format.records import Kind, Record, lsn_of, lsn_slot
-from ckpt.history import FORK, INSTEAD_OF, RESET, History, history_of
+from ckpt.history import FORK, INSTEAD_OF, KEPT, RESET, History, history_of
 from ckpt.holder import Holder
 from ckpt.log import LogView, LogWriter, Place, read_log
 from ckpt.protocols import Buffer, Clock
@@ -181,9 +181,10 @@ def reset_run(root: StoreRoot, names: RunNames, clock: Clock, *, number: int) ->
         try:
             # Behind the FENCE nothing changes any more: an attempt may have gone on, or ended, in front of it.
             origin = _to_go_back_to(root, names, number)
-            record, following = origin.record, 1 + max(int(one.head["number"]) for one in origin.history.checkpoints)
+            record, following = origin.record, origin.history.last_number + 1
+            kept = [int(one.head["number"]) for one in origin.history.needed() if one.lsn <= rests_to(record.head)]
             head = {
-                **record.head, "number": following, "covers": log.position, "reason": "reset", RESET: number,
+                **record.head, "number": following, KEPT: [*kept, following], "covers": log.position, "reason": "reset", RESET: number,
                 VOID: [rests_to(record.head), log.position], "stall_s": 0.0, "persist_s": 0.0, "interval_s": 0.0, "stored_nbytes": 0,
             }  # fmt: skip
             # Commit point: the newest checkpoint is the old one, and it covers all that was recorded since.

@@ -21,11 +21,11 @@ from ckpt.log import LogView
 from ckpt.recovery import (
     LOGGED,
     ReadSnapshot,
-    checkpoints_counting,
     counting,
     is_needed,
     needed_from,
     open_checkpoint,
+    to_try,
 )
 from ckpt.snapshot import SnapshotRef
 from ckpt.store.info import Loss, operations_text
@@ -101,7 +101,7 @@ class _Salvager:
     def _candidates(self) -> list[Record]:
         """The result and the checkpoints, what to try first in front."""
         history = self.history
-        checkpoints = [one for one in checkpoints_counting(history) if lsn_slot(needed_from(one.head)) >= self.view.floor]
+        checkpoints = [one for one in to_try(history, counting(history)) if lsn_slot(needed_from(one.head)) >= self.view.floor]
         if history.finished is None:
             return checkpoints
         every = [history.finished, *checkpoints]

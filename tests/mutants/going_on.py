@@ -6,11 +6,12 @@ from mutants.mutant import Mutant
 
 _LOGGED = "tests/unit/test_logged.py"
 _BACK = "tests/unit/test_store_going_back.py"
+_BRANCHES = "tests/property/test_branching_machine.py"
 
 GOING_ON = (
     Mutant(
         "the log is let go of as if there were no logged objects", "3", "session/saving.py",
-        "retention.committed(lsn, needed_from(request.head), packs)", 'retention.committed(lsn, request.head["covers"], packs)',
+        "retention.committed(lsn, needed_from(request.head), packs,", 'retention.committed(lsn, request.head["covers"], packs,',
         _LOGGED, "test_log_is_kept_as_long_as_no_image_stands_for_it",
     ),
     Mutant(
@@ -118,6 +119,26 @@ GOING_ON = (
         "a reset goes by what it saw in front of its FENCE", "1", "store/branching.py",
         "            origin = _to_go_back_to(root, names, number)\n", "",
         _BACK, "test_a_reset_looks_again_behind_its_fence",
+    ),
+    Mutant(
+        "what a run goes on from is let go of before what it passed over", "3", "recovery.py",
+        "key=lambda one: (one.lsn in count, one.lsn)", "key=lambda one: one.lsn",
+        _BRANCHES, "test_what_positions_rest_on_is_kept_whatever_was_stored_behind_it",
+    ),
+    Mutant(
+        "what counts less than it could goes before its time", "3", "recovery.py",
+        "history.needed() + history.checkpoints[-keep:]", "history.checkpoints[-keep:]",
+        _BRANCHES, "test_what_is_kept_in_front_of_what_a_run_was_taken_back_to_stays",
+    ),
+    Mutant(
+        "verify asks for what the run was taken back over", "3", "store/branching.py",
+        "for one in origin.history.needed() if one.lsn <= rests_to(record.head)]", "for one in origin.history.needed()]",
+        _BRANCHES, "test_what_a_run_was_taken_back_to_is_what_verify_asks_for",
+    ),
+    Mutant(
+        "the number of a checkpoint that was passed over is given again", "1", "session/attempt.py",
+        "last_number=history.last_number,", 'last_number=0 if resume is None else int(resume.head["number"]),',
+        "tests/unit/test_recovery.py", "test_no_two_checkpoints_of_a_run_have_the_same_number",
     ),
     Mutant(
         "verify does not ask whether the run can go on", "3", "store/verifying.py",

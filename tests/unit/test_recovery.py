@@ -177,3 +177,15 @@ def test_run_that_goes_on_from_an_older_checkpoint_executes_no_step_again(scratc
     newest.unlink()
     assert job_with_steps.options(store=str(store))(str(stop)) == (55, 100_000)
     assert executed == list(range(11))
+
+
+def test_no_two_checkpoints_of_a_run_have_the_same_number(scratch: Path) -> None:
+    stop, store = scratch / "stop", scratch / "store"
+    stop.touch()
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            job_with_steps.options(store=str(store))(str(stop))
+        numbers = [one.number for one in ckpt.Store(store).open("noted").checkpoints]
+        assert numbers == sorted({*numbers})
+        max(store.rglob("*.pack"), key=lambda pack: int(pack.stem.split("-")[1])).unlink(missing_ok=True)
+    assert max(numbers) > 3

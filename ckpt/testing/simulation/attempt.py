@@ -6,14 +6,15 @@ import json
 import random
 from typing import Any
 
-from ckpt.errors import CorruptionError, FencedError, IntegrityError, StorageError
+from ckpt.errors import FencedError, IntegrityError, StorageError
 from ckpt.format.keys import Key
 from ckpt.format.names import RunNames
 from ckpt.format.records import Kind
-from ckpt.history import history_of
+from ckpt.history import KEPT, history_of
 from ckpt.log import LogView, LogWriter, Place, with_left_out
 from ckpt.recovery import find_resume_point, needed_from, needs_left_out, results_since_start
-from ckpt.retention import KeptCheckpoint, Retention
+from ckpt.retention import Retention
+from ckpt.session.attempt import kept_checkpoints
 from ckpt.snapshot import SnapshotRef, SnapshotWriter, read_snapshot
 from ckpt.staging import Stager
 from ckpt.testing.clock import FakeClock
@@ -83,15 +84,12 @@ class Attempt:
             later = results_since_start(history)
         else:
             self.state = _decode(point.parts[0])
-            self._checkpoints = int(point.head["number"])
             later = point.operations
             self.snapshots.adopt(point.refs)
         self.state += [int(identity.hex(), 16) for identity, _ in later]
         self.model.recovers(self.epoch, self.state, None if self.rotten else -1 if point is None else point.lsn)
-        self.retention.recovered([
-            KeptCheckpoint(one.lsn, needed_from(one.head), _packs(one.sections))
-            for one in history.checkpoints[-KEEP:]
-        ])
+        self._checkpoints = history.last_number
+        self.retention.recovered(kept_checkpoints(history, point, KEEP))
 
     def _read(self, ref: SnapshotRef) -> list[Any]:
         with self.log.unless_overtaken():
@@ -134,13 +132,14 @@ class Attempt:
         covers = self.log.position
         refs = [self._write(self.state, BALLAST), self._write([], b"")]
         self._checkpoints += 1
-        head = {"number": self._checkpoints, "covers": covers, "path": []}
+        kept = self.retention.numbers_with(self._checkpoints)
+        head = {"number": self._checkpoints, "covers": covers, "path": [], KEPT: kept}
         lsn = self.log.append(Kind.CHECKPOINT, head, [ref.encode() for ref in refs])
         self.model.checkpointed(self.epoch, lsn)
         if self.rng.random() < 0.5:
             self.log.rotate()
         packs = frozenset[str]().union(*(ref.packs for ref in refs))
-        self.retention.committed(lsn, needed_from(head), packs)
+        self.retention.committed(lsn, needed_from(head), packs, self._checkpoints)
 
     def _write(self, state: list[int], ballast: bytes) -> SnapshotRef:
         staged = self._stager.stage(json.dumps(state).encode(), [ballast])
@@ -155,10 +154,3 @@ def _decode(parts: list[Any]) -> list[int]:
         raise Violation("a snapshot came back different")
     found: list[int] = json.loads(bytes(parts[0]))
     return found
-
-
-def _packs(sections: Any) -> frozenset[str]:
-    try:
-        return frozenset[str]().union(*(SnapshotRef.decode(section).packs for section in sections))
-    except CorruptionError:
-        return frozenset()
