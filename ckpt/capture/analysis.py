@@ -15,7 +15,7 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ckpt.capture.held import Path, beside, emptied, given, operands_before, paths_in, walked
+from ckpt.capture.held import Path, beside, emptied, given, operands_before, paths_in, waiting, walked
 from ckpt.capture.names import MARKED, UNKNOWN, Named, Names, marker_kind, member, own_module
 from ckpt.capture.source import COMPREHENSIONS, Scope, Source, nested_scopes, own_nodes
 from ckpt.errors import UnsupportedCodeError
@@ -80,7 +80,8 @@ class Analysis:
 
     def held(self, call: ast.expr, *, operands: bool) -> tuple[Path, ...]:
         """What the interpreter may hold on to while ``call`` runs: what the ``with`` statements and unmarked loops
-        around it mention, and, with ``operands``, the whole expression that it is a part of."""
+        around it mention, results and exceptions that wait until it is done, and, with ``operands``, the whole expression
+        that it is a part of."""
         found: dict[Path, None] = {}
         child: ast.AST = call
         if operands and isinstance(call, ast.Call) and self._is_of_c(call):
@@ -94,6 +95,7 @@ class Analysis:
             elif isinstance(parent, For) and child in parent.body and not self._is_marked(parent.iter, self.scope):
                 mentioned = [parent.iter]
                 found.update(dict.fromkeys(_walked_by(parent)))
+            found.update(dict.fromkeys(waiting(parent, child)))
             if operands:
                 kept = operands_before(parent, child)
                 found.update(dict.fromkeys(path for one in kept for path in beside(one)))

@@ -102,9 +102,9 @@ class Graph:
         special: Callable[[Any], Any] | None = self._special(kind)
         if special is not None:
             return special
-        of_asyncio = asynchronous.handler_for(kind)
-        if of_asyncio is not None:
-            return self._recreated_or(of_asyncio)
+        of_its_own = asynchronous.handler_for(kind) or rebuild.handler_for(kind)
+        if of_its_own is not None:
+            return self._recreated_or(of_its_own)
         if issubclass(kind, type):
             return self._class
         if is_array_type(kind):

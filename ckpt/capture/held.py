@@ -12,7 +12,7 @@ import ast
 import collections
 import enum
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ckpt.capture.visible import attribute_of, kind_of, lead_to
@@ -22,6 +22,8 @@ Path = tuple[Any, ...]
 
 ``("walked", how)`` at the end: an unmarked loop goes through what it leads to (see ``walked``). ``("given", how)``: a
 function written in C was given it, or it is an operand of a half-evaluated expression (see ``given``)."""
+
+EXCEPTION: Path = ("<exception>",)
 
 _MISSING: Any = object()
 
@@ -139,6 +141,34 @@ def beside(tree: ast.AST) -> Iterator[Path]:
     found = walked(tree.value, "items") if isinstance(tree, ast.Attribute | ast.Subscript) else walked(tree)
     for path in found:
         yield (*path[:-1], ("given", path[-1][1]))
+
+
+def waiting(parent: ast.AST, child: ast.AST) -> Iterator[Path]:
+    """What waits on the interpreter's stack while ``child`` of ``parent`` runs on the way out: a result that is being
+    returned, in a ``finally`` and in the exit of a ``with``; an exception that is raised behind it. ``EXCEPTION`` stands for
+    the one that is being handled then."""
+    left: list[ast.AST] = []
+    if isinstance(parent, ast.With | ast.AsyncWith) and isinstance(child, ast.withitem):
+        left = [*parent.body]
+    elif isinstance(parent, ast.Try | ast.TryStar) and child in parent.finalbody:
+        left = [*parent.body, *parent.handlers, *parent.orelse]
+        yield EXCEPTION
+    elif isinstance(parent, ast.ExceptHandler) and any(node.exc is None for node in _of(parent.body, ast.Raise)):
+        yield EXCEPTION
+    for node in _of(left, ast.Return, ast.Raise):
+        value = node.value if isinstance(node, ast.Return) else node.exc
+        if value is not None:
+            yield from paths_in(value)
+            yield from beside(value)
+
+
+def _of(trees: Iterable[ast.AST], *kinds: Any) -> Iterator[Any]:
+    """The nodes of these kinds in ``trees``, outside nested functions."""
+    for tree in trees:
+        if isinstance(tree, kinds):
+            yield tree
+        if not isinstance(tree, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _of(ast.iter_child_nodes(tree), *kinds)
 
 
 def operands_before(parent: ast.AST, child: ast.AST) -> list[ast.AST]:

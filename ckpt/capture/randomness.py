@@ -72,6 +72,17 @@ def _sees(look: Callable[[], Any], draws: list[Callable[[], Any]]) -> bool:
     return True
 
 
+def process_wide() -> dict[str, Any]:
+    """The process-wide generators themselves, by name: a variable may hold one, or one of its methods (``random.random``)."""
+    found: dict[str, Any] = {"random": getattr(random.getstate, "__self__", None)}
+    numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
+    if numpy is not None:
+        found |= {"numpy": numpy.mtrand._rand, "numpy_bits": numpy.mtrand._rand._bit_generator}
+    if torch is not None and hasattr(torch, "default_generator"):
+        found["torch"] = torch.default_generator
+    return found
+
+
 def read_random_state() -> RandomState:
     """The states of all process-wide generators now."""
     version, words, gauss = random.getstate()

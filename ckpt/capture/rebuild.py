@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from ckpt.capture import functions, slots
 from ckpt.capture.arrays import flat_memory, root_of
 from ckpt.capture.held import Path, resolve
+from ckpt.capture.randomness import process_wide
 from ckpt.capture.visible import Visible
 from ckpt.errors import ReplayDivergedError, UncapturableError
 
@@ -214,6 +215,40 @@ def make_finished_generator() -> Any:
     generator = (None for _ in range(0))
     generator.close()
     return generator
+
+
+def handler_for(kind: type) -> Callable[[Any], Any] | None:
+    """What belongs to the process and not to the state: its generators are found again, its children are refused."""
+    if any(type(one) is kind for one in process_wide().values()):
+        return reduce_generator_of_process
+    return refuse_process if is_process(kind) else None
+
+
+def reduce_generator_of_process(value: Any) -> Any:
+    """A process-wide generator is found again, for its state is set back: a copy would draw the same numbers once more."""
+    for name, one in process_wide().items():
+        if one is value:
+            return find_generator_of_process, (name,)
+    return NotImplemented
+
+
+def find_generator_of_process(name: str) -> Any:
+    if name != "random":
+        importlib.import_module("torch" if name == "torch" else "numpy.random")
+    return process_wide()[name]
+
+
+def is_process(kind: type) -> bool:
+    """Whether objects of this class stand for a child process."""
+    named = {(base.__module__, base.__name__) for base in kind.__mro__}
+    return not named.isdisjoint({("subprocess", "Popen"), ("multiprocessing.process", "BaseProcess")})
+
+
+def refuse_process(value: Any) -> Any:
+    raise UncapturableError(
+        "a child process, which a resumed job has not",
+        fix="start it and wait for it inside a ckpt.step, or make it again before the loop and name it in recreate=",
+    )
 
 
 def reduce_lock(value: Any) -> Any:

@@ -36,9 +36,10 @@ class Source:
         self._calls: dict[Place, ast.Call] = {}
         self._expressions: dict[Place, ast.expr] = {}
         for node in ast.walk(tree):
-            if isinstance(node, ast.expr):
-                where: Place = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
-                self._expressions.setdefault(where, node)
+            # Before 3.13 the exit of a with statement stands where the whole statement does.
+            stands = node.items[0].context_expr if isinstance(node, ast.With | ast.AsyncWith) else node
+            if isinstance(node, ast.expr | ast.stmt) and isinstance(stands, ast.expr):
+                self._expressions.setdefault(_place(node), stands)
             for child in ast.iter_child_nodes(node):
                 self.parents[child] = node
             if isinstance(node, ast.Call):
@@ -169,9 +170,13 @@ def _read(filename: str, globals_: dict[str, object], fresh: bool) -> list[Sourc
     return [source for _, source in versions]
 
 
+def _place(node: ast.expr | ast.stmt) -> Place:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
 def _places(call: ast.Call) -> list[Place]:
     end_line, end_column = call.end_lineno, call.end_col_offset
-    places: list[Place] = [(call.lineno, end_line, call.col_offset, end_column)]
+    places = [_place(call)]
     func = call.func
     if isinstance(func, ast.Attribute) and func.end_lineno != call.lineno:
         # The compiler puts a method call whose name is on a later line where the name is.

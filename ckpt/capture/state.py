@@ -11,7 +11,7 @@ from typing import Any
 from ckpt.capture import explain, frames
 from ckpt.capture.arrays import parts_by_name
 from ckpt.capture.graph import Graph
-from ckpt.capture.held import Path, first_by_value, is_spent, kept_by_walking, resolve, text_of
+from ckpt.capture.held import EXCEPTION, Path, first_by_value, is_spent, kept_by_walking, resolve, text_of
 from ckpt.capture.operands import led_to, on_the_stack
 from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.rebuild import Scene, find_global
@@ -88,8 +88,10 @@ class StateCapture:
             if frame.f_code.co_flags & _GENERATOR_FLAGS:
                 scene.remade |= _generators_of(frame, scene)
         self._refuse_walked(scene, held)
-        for number, frame in enumerate(chain[:-1]):
-            for one in led_to(on_the_stack(frame), lambda value: self._stays(value, scene)):
+        for number, frame in enumerate(chain):
+            waits = [sys.exception()] if EXCEPTION in held[number] else []
+            stack = on_the_stack(frame) if number + 1 < len(chain) else []
+            for one in led_to(stack + waits, lambda value: self._stays(value, scene)):
                 scene.on_stack[id(one)] = (number, one)
         return scene
 
@@ -372,11 +374,11 @@ def _torn_by_loop(culprit: Any, where: str) -> UncapturableError:
 
 def _torn_by_expression(culprit: Any, where: str) -> UncapturableError:
     return UncapturableError(
-        f"the expression around a call that leads to a marked loop holds on to a {type(culprit).__name__}, which would "
-        "come back as another object",
+        f"the expression around a call that leads to a marked loop, or a result or an exception that waits for a finally "
+        f"block, holds on to a {type(culprit).__name__}, which would come back as another object",
         where=where,
         fix="make that call a statement of its own; write a comprehension, map(...) or the like as a for statement: "
-        "for ... in ckpt.loop(...)",
+        "for ... in ckpt.loop(...); return or raise behind the finally block",
     )
 
 
