@@ -134,6 +134,10 @@ class Options:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
+_MEANT = {"retry": "retries"}
+"""What is meant by a name that looks more like another one."""
+
+
 def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
     """OptionError for an option of ``of`` (``@ckpt.job``, say) that there is not, naming those that there are."""
     choices = sorted(known)
@@ -141,7 +145,8 @@ def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
         if name not in choices:
             import difflib
 
-            meant = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, choices, 1))
+            near = [_MEANT[name]] if _MEANT.get(name) in choices else difflib.get_close_matches(name, choices, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
             raise OptionError(f"{of} has no option {name!r}{meant}", fix=f"give some of {', '.join(choices)}")
 
 
