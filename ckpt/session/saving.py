@@ -259,7 +259,7 @@ class Saving:
         """A state could not be copied or stored: earlier checkpoints stay good, and the next one is tried a little later."""
         if not self._put_off:
             self._put_off = True
-            events.say(f"a checkpoint could not be taken, the job goes on: {error}")
+            events.say(f"a checkpoint could not be taken, the job goes on: {error.while_going_on()}")
         self._retry_at_s = self._services.clock.monotonic() + RETRY_S
         self._ticker.due_at(self._retry_at_s)
 
@@ -291,7 +291,7 @@ class Saving:
             self._services.retention.committed(lsn, needed_from(request.head), packs)
             self._recorded.checkpointed()
         except StorageError as error:
-            events.say(f"old checkpoints could not be removed, the job goes on: {error}")
+            events.say(f"old checkpoints could not be removed, the job goes on: {error.while_going_on()}")
 
     def _say_if_exceeded(self) -> None:
         excess = excess_of(self._services.trigger)
@@ -321,7 +321,7 @@ class Saving:
         except StorageError as error:
             if not self._flush_failed:
                 self._flush_failed = True
-                events.say(f"recorded operations could not be made durable yet, trying again: {error}")
+                events.say(f"recorded operations could not be made durable yet, trying again: {error.while_going_on()}")
         except CkptError as error:
             self._postpone(error)
 
