@@ -270,7 +270,9 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     for each in findings:
         word, style = ("problem", "bold red") if each.serious else ("note", "dim")
         line = plain(word, style)
-        line.append(f": {each.path} at byte {each.offset}: {each.what}", style="")
+        # What is said of a whole run has no place in a file.
+        place = each.address if each.path.endswith("/") else f"{each.path} at byte {each.offset}"
+        line.append(f": {place}: {each.what}", style="")
         console.print(line, soft_wrap=True)
 
 

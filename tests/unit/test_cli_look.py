@@ -192,7 +192,7 @@ def test_verify_ends_with_status_1_only_for_problems(store: Path, call: Callable
     assert result.exit_code == 1
     assert "problem: sim/aaaa/pack/1-0.pack at byte 0: the pack is missing" in result.output
     assert "1 run verified: 1 problem\n" in result.output
-    assert "note: sim/aaaa/log/ at byte 0: all the same the run can go on at checkpoint 1 (" in result.output
+    assert "note: sim/aaaa: all the same the run can go on at checkpoint 1 (" in result.output
     assert [finding["serious"] for finding in json.loads(call("verify", "--json").output)] == [True, False, False]
     (segment,) = (store / "sim/aaaa/log").iterdir()
     segment.write_bytes(segment.read_bytes()[:40] + b"?" + segment.read_bytes()[41:])
