@@ -107,7 +107,7 @@ class Options:
         try:
             return parse_duration(text)
         except OptionError as error:
-            raise OptionError(f"sync={self.sync!r} is unknown: {error.what}", fix=error.fix) from error
+            raise OptionError(f"sync={self.sync!r} is unknown: {error.what}", fix=error.fix) from None
 
     @property
     def mtbf_s(self) -> float | None:
@@ -115,8 +115,8 @@ class Options:
         wrong = OptionError(f"mtbf={self.mtbf!r} is not a time between failures", fix='write it like mtbf="6h"')
         try:
             seconds = parse_duration(self.mtbf) if isinstance(self.mtbf, str) else self.mtbf
-        except OptionError as error:
-            raise wrong from error
+        except OptionError:
+            raise wrong from None
         if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
             raise wrong
         return seconds

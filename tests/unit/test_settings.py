@@ -216,8 +216,9 @@ def test_wrong_limit_or_time_between_failures_is_refused_with_the_fix(wrong: dic
 
 @pytest.mark.parametrize(("wrong", "named"), [({"mtbf": "6"}, "mtbf='6'"), ({"sync": "interval:5"}, "sync='interval:5'")])
 def test_duration_that_is_none_is_refused_under_the_name_of_its_option(wrong: dict[str, Any], named: str) -> None:
-    with pytest.raises(OptionError, match=named):
+    with pytest.raises(OptionError, match=named) as caught:
         Options(**wrong)
+    assert caught.value.__suppress_context__, "one traceback says it all"
 
 
 @pytest.mark.parametrize("every", ["10m|", "|10m", "1%|often|5m"])
