@@ -206,6 +206,16 @@ class Saving:
         self._services.finished(lsn, ref.packs)
         self._services.outputs.release()
 
+    def go_without_result(self, error: CkptError, cost: dict[str, Any]) -> None:
+        """The job is over, and for ``error`` its result cannot be recorded: say so, here and in the log."""
+        services = self._services
+        events.say(f"{services.names.address}: the result cannot be recorded, a later call runs the end again: {error}")
+        text = services.redact(f"the result cannot be recorded: {error.what}")[:500]
+        try:
+            services.log.append(Kind.STATUS, {**services.status_head("failed", text), **cost}, durable=True)
+        except StorageError as trouble:
+            events.say(f"could not record how the attempt ended: {trouble}")
+
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
         """Whether a checkpoint is to be taken at ``node``. Waits for the one in flight only if another was asked for."""
         if self._pacing.insists():
