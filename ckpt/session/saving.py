@@ -42,18 +42,19 @@ STARVED_S = 60.0
 
 @dataclass(slots=True)
 class Totals:
-    """What checkpoints of this attempt cost so far: number, seconds the job stood still, seconds in all."""
+    """What checkpoints of this attempt cost so far: number, seconds the job stood still (also for states that came into none),
+    seconds of work beside it."""
 
     checkpoints: int = 0
     stall_s: float = 0.0
-    cost_s: float = 0.0
+    beside_s: float = 0.0
 
     def head(self) -> dict[str, Any]:
         """For the head of a STATUS record."""
         return {
             "checkpoints": self.checkpoints,
             "stall_s": round(self.stall_s, 6),
-            "cost_s": round(self.cost_s, 6),
+            "cost_s": round(self.stall_s + self.beside_s, 6),
         }
 
 
@@ -148,6 +149,7 @@ class Saving:
         """Hand the path below ``root``, with the states that it names, to the checkpointer."""
         assert self.entry is not None
         assert self.journal is not None
+        handed_s = self._services.clock.monotonic()
         self.journal.spill()
         # The log's position is read before the results are: a result recorded in between is in both, never in none.
         covers = self._services.log.position
@@ -178,6 +180,7 @@ class Saving:
             **self._services.parts_head(states),
         }
         self._pacing.last_s = now
+        self.totals.stall_s += now - handed_s  # what was read for it has been counted
         self._services.trigger.taken(self._pacing.iterations, began_s)
         kept = Kept(results, None, results.nbytes)
         prepare = self._services.outputs.make_durable
@@ -286,7 +289,7 @@ class Saving:
         self._services.note_saved(request.head)
         self.newest = request.head["number"], list(request.states)
         self.totals.checkpoints += 1
-        self.totals.cost_s += cost_s
+        self.totals.beside_s += cost_s - request.stall_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
             tell_taken(self._services.trigger, taken_from_job(request.stall_s, cost_s, host.processors()))
             self._services.trigger.committed(request.iterations, self._services.clock.monotonic(), cost_s)

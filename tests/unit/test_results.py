@@ -193,6 +193,21 @@ def test_fix_of_a_result_that_cannot_be_saved_fits(
     assert fix in said
 
 
+def test_what_checkpoints_cost_in_all_is_not_less_than_what_the_job_stood_still(scratch: Path) -> None:
+    @ckpt.job(key="costs", every="1it", store=scratch / "store")
+    def costs() -> None:
+        content = np.ones(4_000_000)
+        PLAN.add(Fault(Action.FULL, "put", "*", 1, float("inf")))
+        for _ in ckpt.loop(range(8)):
+            content += 1  # is copied, and cannot be stored
+        PLAN.clear()
+
+    costs()
+    outcome = ckpt.Store(scratch / "store").open("costs").outcome
+    assert outcome is not None
+    assert 0 < outcome.stall_s <= outcome.cost_s
+
+
 @ckpt.job(key="full")
 def ends_on_a_full_disk(size: int) -> Any:
     RUNS.append("ran")
