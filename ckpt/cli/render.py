@@ -231,7 +231,8 @@ def _lasted_text(attempt: Attempt, now: float) -> str:
         return ""
     until = now if attempt.status == "running" else attempt.ended
     lasted = span_text(max(0.0, until - attempt.started))
-    return f"over {lasted}" if attempt.status == "crashed" else lasted
+    # One that was killed lived on from its last record, nobody knows how long.
+    return f"last heard of after {lasted}" if attempt.status == "crashed" else lasted
 
 
 def _checkpoints_table(checkpoints: Sequence[Checkpoint], now: float, width: int) -> Table:

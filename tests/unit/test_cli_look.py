@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -126,6 +127,7 @@ def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, cal
         "started again",
     ]:
         assert words in text, words
+    assert re.search(r" 1  crashed .* ago  last heard of after ", text)
     assert [line.split()[1] for line in text.split("Attempts")[1].splitlines()[2:4]] == ["crashed", "finished"]
 
 
