@@ -143,7 +143,7 @@ class Checkpointer:
             self._give_up(request, error)
             if not self._in_trouble and not isinstance(error, LogLostError):
                 self._in_trouble = True
-                events.say(f"checkpoint {number} could not be stored, the job goes on: {error}")
+                events.say(f"checkpoint {number} could not be stored, the job goes on: {error.while_going_on()}")
             return
         except CkptError as error:
             self._give_up(request, error)

@@ -57,6 +57,10 @@ class CkptError(Exception):
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}\n  fix: {self.fix}" if self.fix else text
 
+    def while_going_on(self) -> str:
+        """The message where the job goes on and tries again by itself: nobody has to start it again."""
+        return str(self).replace(", then run again", "; the job tries again by itself")
+
 
 class UsageError(CkptError):
     """The program that uses ckpt has to change."""

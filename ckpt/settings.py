@@ -107,7 +107,7 @@ class Options:
         try:
             return parse_duration(text)
         except OptionError as error:
-            raise OptionError(f"sync={self.sync!r} is unknown: {error.what}", fix=error.fix) from error
+            raise OptionError(f"sync={self.sync!r} is unknown: {error.what}", fix=error.fix) from None
 
     @property
     def mtbf_s(self) -> float | None:
@@ -115,8 +115,8 @@ class Options:
         wrong = OptionError(f"mtbf={self.mtbf!r} is not a time between failures", fix='write it like mtbf="6h"')
         try:
             seconds = parse_duration(self.mtbf) if isinstance(self.mtbf, str) else self.mtbf
-        except OptionError as error:
-            raise wrong from error
+        except OptionError:
+            raise wrong from None
         if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
             raise wrong
         return seconds
@@ -134,6 +134,10 @@ class Options:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
+_MEANT = {"retry": "retries"}
+"""What is meant by a name that looks more like another one."""
+
+
 def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
     """OptionError for an option of ``of`` (``@ckpt.job``, say) that there is not, naming those that there are."""
     choices = sorted(known)
@@ -141,7 +145,8 @@ def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
         if name not in choices:
             import difflib
 
-            meant = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, choices, 1))
+            near = [_MEANT[name]] if _MEANT.get(name) in choices else difflib.get_close_matches(name, choices, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
             raise OptionError(f"{of} has no option {name!r}{meant}", fix=f"give some of {', '.join(choices)}")
 
 

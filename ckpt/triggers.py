@@ -383,12 +383,17 @@ def _parse(every: Any, name: str, whole: Any = None) -> Any:
         first, _, second = text.partition("|")
         return Either(_parse(first, name, whole or every), _parse(second, name, whole or every))
     try:
-        if text == "auto":
-            return Auto()
-        if text.endswith("%"):
-            return Budget(float(text[:-1]) / 100)
-        if text.endswith("it"):
-            return Iterations(int(text[:-2]))
-        return Every(parse_duration(text))
+        return _from_text(text)
     except (ValueError, OptionError) as error:
-        raise OptionError(f"{name}={whole or every!r} is not understood", fix=f"give {FORMS}") from error
+        reason = f": {error.what}" if isinstance(error, OptionError) else ""
+        raise OptionError(f"{name}={whole or every!r} is not understood{reason}", fix=f"give {FORMS}") from None
+
+
+def _from_text(text: str) -> Any:
+    if text == "auto":
+        return Auto()
+    if text.endswith("%"):
+        return Budget(float(text[:-1]) / 100)
+    if text.endswith("it"):
+        return Iterations(int(text[:-2]))
+    return Every(parse_duration(text))

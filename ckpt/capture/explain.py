@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 _TRIES = 2000
 _DEPTH = 60
 _GROUP = 16
+_HEAP_TYPE = 1 << 9
+"""The flag of classes that are made while the program runs; extension modules make such, too."""
 _ATOMS = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, range)
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
@@ -181,7 +183,20 @@ def advice(culprit: object, path: str) -> str:
         return f"define the class {local.__name__} at the top level of its module, or {recreate}"
     if _is_connection(culprit):
         return f'@ckpt.job(recreate=("{name}",)), if the code makes {name} again, before the loop or in its body; or del {name} after use'
-    return f"{recreate}; or give {kind} a __getstate__ that leaves out what cannot be saved"
+    return f"{recreate}; or {_else_advice(type(culprit), name)}"
+
+
+def _else_advice(kind: type, name: str) -> str:
+    if _can_be_changed(kind):
+        return f"give {kind.__name__} a __getstate__ that leaves out what cannot be saved"
+    return f"del {name} after use, inside the loop's body"
+
+
+def _can_be_changed(kind: type) -> bool:
+    """Whether the class is a program's own, made by a class statement: not one of an extension, or of Python itself."""
+    if not kind.__flags__ & _HEAP_TYPE or kind.__module__.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return any("__dict__" in vars(base) or "__slots__" in vars(base) for base in kind.__mro__)
 
 
 def _is_iterator(value: object) -> bool:

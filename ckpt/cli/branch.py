@@ -11,6 +11,7 @@ from ckpt.cli.common import (
     address_argument,
     clean_errors,
     complete_address,
+    confirm,
     json_option,
     print_json,
     store_options,
@@ -56,7 +57,7 @@ def reset(store: Store, address: str, to: int, yes: bool) -> None:
     whole = store.find(address)
     store.check_reset(whole, to=to)  # before anybody is asked
     if not yes:
-        click.confirm(f"take {whole} back to checkpoint {to}?", abort=True)
+        confirm(f"take {whole} back to checkpoint {to}?")
     number = store.reset(whole, to=to)
     click.echo(f"{whole} goes on from checkpoint {to} (as checkpoint {number})")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from ckpt.errors import CkptError, IntegrityError, RunBusyError, RunNotFoundError, UsageError
+from ckpt.errors import CkptError, IntegrityError, OptionError, RunBusyError, RunNotFoundError, UsageError
 from ckpt.store import Store
 
 if TYPE_CHECKING:
@@ -94,6 +94,21 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     piped = not stream.isatty()
     return Console(stderr=stderr, highlight=False, soft_wrap=False, width=PIPE_WIDTH if piped else None)
+
+
+def confirm(question: str) -> None:
+    """Go on only if the answer is yes; without anybody there to answer say how to go on without being asked."""
+    try:
+        yes = click.confirm(question)
+    except click.Abort:  # no answer
+        if sys.stdin.isatty():
+            raise  # Ctrl-C, or Ctrl-D
+        click.echo(err=True)
+        where = click.get_current_context().command_path
+        fix = "say --yes (-y) if you mean it"
+        raise OptionError("there is nobody to answer, so nothing was changed", where=where, fix=fix) from None
+    if not yes:
+        raise click.Abort
 
 
 def complete_address(context: click.Context, parameter: click.Parameter, beginning: str) -> Iterable[str]:

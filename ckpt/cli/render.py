@@ -133,7 +133,6 @@ def print_run(console: Console, info: RunInfo, now: float) -> None:
     if info.checkpoints:
         console.print()
         console.print(_checkpoints_table(info.checkpoints, now, console.width))
-        console.print()
         _print_state(console, info.checkpoints[-1])
     if info.damages or info.torn:
         console.print()
@@ -190,7 +189,8 @@ def _outcome_facts(info: RunInfo) -> list[tuple[str, Any]]:
     if outcome.error:
         facts.append(("error", outcome.error))
     if outcome.result_type is not None:
-        size = "" if outcome.result_bytes is None else f", {size_text(outcome.result_bytes)}"
+        # What is stored with the result, such as the state of the generators, counts too.
+        size = "" if outcome.result_bytes is None else f" (recorded in {size_text(outcome.result_bytes)})"
         facts.append(("result", f"{outcome.result_type}{size}"))
     return facts
 
@@ -231,7 +231,8 @@ def _lasted_text(attempt: Attempt, now: float) -> str:
         return ""
     until = now if attempt.status == "running" else attempt.ended
     lasted = span_text(max(0.0, until - attempt.started))
-    return f"over {lasted}" if attempt.status == "crashed" else lasted
+    # One that was killed lived on from its last record, nobody knows how long.
+    return f"last heard of after {lasted}" if attempt.status == "crashed" else lasted
 
 
 def _checkpoints_table(checkpoints: Sequence[Checkpoint], now: float, width: int) -> Table:
@@ -255,14 +256,21 @@ def _checkpoints_table(checkpoints: Sequence[Checkpoint], now: float, width: int
 
 
 def _print_state(console: Console, checkpoint: Checkpoint) -> None:
-    made = table([("variable", "fold"), ("size", "right")], f"State in checkpoint {checkpoint.number}")
+    made = table([("variable", "fold"), ("size", "right")])
     for name, nbytes in sorted(checkpoint.captured.items(), key=lambda item: (-item[1], item[0])):
         made.add_row(plain(name), plain(size_text(nbytes) if nbytes >= 0 else "-"))
     for name, (kind, entries) in sorted(checkpoint.logged.items()):
         made.add_row(plain(f"{name} ({kind}, logged)"), plain(counted(entries, "entry", "entries")))
     for name in sorted(checkpoint.remade):
         made.add_row(plain(name), plain("made again", "dim"))
+    if not made.row_count:
+        return
+    gone = "" if checkpoint.kept else ", which is not kept any more"
+    console.print()
+    console.print(plain(f"State in checkpoint {checkpoint.number}{gone}", "bold"))  # as a title it would be as narrow as the table
     console.print(made)
+    if any(nbytes < 0 for nbytes in checkpoint.captured.values()):
+        console.print(plain("-: no array, so its size is not measured", "dim"))
 
 
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:
@@ -270,7 +278,9 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     for each in findings:
         word, style = ("problem", "bold red") if each.serious else ("note", "dim")
         line = plain(word, style)
-        line.append(f": {each.path} at byte {each.offset}: {each.what}", style="")
+        # What is said of a whole run has no place in a file.
+        place = each.address if each.path.endswith("/") else f"{each.path} at byte {each.offset}"
+        line.append(f": {place}: {each.what}", style="")
         console.print(line, soft_wrap=True)
 
 

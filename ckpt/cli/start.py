@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -82,8 +83,43 @@ def resume(store: Store, address: str) -> None:
     environ = _environ_for(store, newest.cwd)
     if newest.instead_of:
         environ["CKPT_FORK"] = f"{newest.instead_of}={address.rpartition('/')[2]}"
+    if _is_programless(newest.command):
+        sets = "".join(f" with {name}={environ[name]}" for name in ("CKPT_STORE", "CKPT_FORK") if name in environ)
+        fix = (
+            f"in {newest.cwd}, give the same program to Python as before{sets}, and the run goes on; "
+            "ckpt resume can start a program again that is in a file, or behind python -c"
+        )
+        raise OptionError("its program came from standard input, or was typed in, and is gone", where=address, fix=fix)
     click.echo(f"ckpt: resuming {address}: {shlex.join(newest.command)} (in {newest.cwd})", err=True)
     _become(newest.command, newest.cwd, environ)
+
+
+_PYTHON = re.compile(r"(python|pypy)[\d.]*[a-z]*(\.exe)?")
+_WITH_VALUE = "WX"
+"""Options of Python that take a value, which may be the next word."""
+_ENDS_OPTIONS = "cm"
+"""Those that are followed by the program, or its name."""
+_STREAM = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+
+
+def _is_programless(command: Sequence[str]) -> bool:
+    """Whether the words start a Python that reads its program from a stream, which does not have it any more."""
+    interpreter, *words = command
+    if not _PYTHON.fullmatch(os.path.basename(interpreter)):
+        return False  # a program that has Python in it
+    while words:
+        word = words.pop(0)
+        if word == "-" or not word.startswith("-"):
+            return word == "-" or bool(_STREAM.fullmatch(word))
+        if word == "--check-hash-based-pycs":
+            words = words[1:]
+        letters = "" if word.startswith("--") else word[1:]
+        takes = next((letter for letter in letters if letter in _WITH_VALUE + _ENDS_OPTIONS), "")
+        if takes and takes in _ENDS_OPTIONS:
+            return False
+        if takes and letters.index(takes) == len(letters) - 1:
+            words = words[1:]
+    return True
 
 
 def _environ_for(store: Store, cwd: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from ckpt.cli.common import (
     address_argument,
     clean_errors,
     complete_address,
+    confirm,
     console,
     expect_option,
     json_option,
@@ -115,12 +116,13 @@ def rm(store: Store, address: str | None, older_than: str | None, yes: bool) -> 
     else:
         assert address is not None
         old = [store.find(address)]
+        store.check_remove(old[0])  # before anybody is asked
     if not old:
         click.echo(f"no run is older than {older_than}")
         return
     if not yes:
         what = old[0] if len(old) == 1 else f"these {len(old)} runs:\n  " + "\n  ".join(old) + "\n"
-        click.confirm(f"remove {what} for good?", abort=True)
+        confirm(f"remove {what} for good?")
     busy = 0
     for whole in old:
         try:

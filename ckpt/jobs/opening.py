@@ -102,6 +102,9 @@ class Durability(TypedDict, total=False):
     validate: bool
 
 
+_OPTIONS = ("run_id", "store", "every", "keep", *Durability.__optional_keys__)
+
+
 def open_run(
     name: str,
     run_id: str | None = None,
@@ -120,7 +123,7 @@ def open_run(
     before; RolledBackError if the log now ends earlier. ``mtbf``, ``memory_limit``, ``validate``: as for ``ckpt.job``. Entering raises RunBusyError, IntegrityError or StorageError; leaving the block normally records the run as finished, durably.
     """
     check_every(every, durability.get("mtbf"))  # a mistake is found here, before anything is opened
-    check_names(durability, Durability.__optional_keys__, "ckpt.open")
+    check_names(durability, _OPTIONS, "ckpt.open")
     return OpenRun(name, Options(run_id=run_id, store=store, every=every, keep=keep, **durability))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from ckpt.asynchrony import running_loop
-from ckpt.errors import OptionError, ReplayDivergedError, UnsupportedCodeError
+from ckpt.errors import CkptError, OptionError, ReplayDivergedError, UncapturableError, UnsupportedCodeError
 from ckpt.format.path import PathNode
 from ckpt.session import current
 from ckpt.session.node import Node
@@ -76,6 +76,25 @@ def wrong_statement(iterable: Any, right: str) -> UnsupportedCodeError:
     return UnsupportedCodeError(
         f"a {type(iterable).__qualname__} cannot be iterated by this statement", fix=f"{right} ... in ckpt.loop(...)"
     )
+
+
+def unrecordable(error: Exception, result: Any, capture: Callable[[Any], object]) -> CkptError:
+    """Why ``result`` cannot be recorded, with the fix for what a job returns: ``error`` speaks of a loop's variables."""
+    if isinstance(error, CkptError) and not isinstance(error, UncapturableError):
+        return error  # no memory, say
+    what = error.what if isinstance(error, CkptError) else f"{type(error).__name__}: {error}"
+    try:
+        capture(None)
+    except Exception:  # noqa: BLE001 - as above: whatever a class raises
+        # It is not the result, but what is recorded with it: what the caller can see at the end.
+        return UncapturableError(what, where="the job's arguments", fix="do not leave in them what cannot be saved")
+    if isinstance(result, Coroutine | AsyncIterator):
+        fix = "return what comes out of it, and not itself"
+    elif isinstance(result, Iterator):
+        fix = "return a list of what comes out of it: return list(...)"
+    else:
+        fix = "return plain data: what cannot be saved can be made of it again"
+    return UncapturableError(what, where=f"the {type(result).__qualname__} that it returns", fix=fix)
 
 
 def refuse_elsewhere(run: Any) -> None:

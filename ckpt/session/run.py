@@ -36,7 +36,7 @@ from ckpt.session.operations import Operations
 from ckpt.session.outputs import reducer_of
 from ckpt.session.pacing import Pacing
 from ckpt.session.pulse import reached
-from ckpt.session.refusals import refuse_elsewhere, refuse_tasks
+from ckpt.session.refusals import refuse_elsewhere, refuse_tasks, unrecordable
 from ckpt.session.saving import Saving
 from ckpt.session.services import Services
 from ckpt.session.signs import Signs
@@ -346,13 +346,13 @@ class Run:
         try:
             kept = self._saving.stage(self._capture.capture_result(result))
         except Exception as error:  # noqa: BLE001 - whatever a result's class raises: the caller still gets the result
-            events.say(f"the result cannot be recorded, a later call runs the end again: {error}")
+            self._saving.go_without_result(unrecordable(error, result, self._capture.capture_result), self.cost_head())
             return
         try:
             self._saving.record_result(kept, {"result_type": type(result).__qualname__, **self.cost_head()})
         except StorageError as error:
             # The caller has waited for hours: the result is theirs, recorded or not.
-            events.say(f"the result could not be recorded, a later call runs the end again: {error}")
+            events.say(f"{self.address}: the result could not be recorded, a later call runs the end again: {error}")
 
     def finish_block(self) -> None:
         """The ``with`` block ended: its last state is the result."""

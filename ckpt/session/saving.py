@@ -43,18 +43,19 @@ STARVED_S = 60.0
 
 @dataclass(slots=True)
 class Totals:
-    """What checkpoints of this attempt cost so far: number, seconds the job stood still, seconds in all."""
+    """What checkpoints of this attempt cost so far: number, seconds the job stood still (also for states that came into none),
+    seconds of work beside it."""
 
     checkpoints: int = 0
     stall_s: float = 0.0
-    cost_s: float = 0.0
+    beside_s: float = 0.0
 
     def head(self) -> dict[str, Any]:
         """For the head of a STATUS record."""
         return {
             "checkpoints": self.checkpoints,
             "stall_s": round(self.stall_s, 6),
-            "cost_s": round(self.cost_s, 6),
+            "cost_s": round(self.stall_s + self.beside_s, 6),
         }
 
 
@@ -149,6 +150,7 @@ class Saving:
         """Hand the path below ``root``, with the states that it names, to the checkpointer."""
         assert self.entry is not None
         assert self.journal is not None
+        handed_s = self._services.clock.monotonic()
         self.journal.spill()
         # The log's position is read before the results are: a result recorded in between is in both, never in none.
         covers = self._services.log.position
@@ -180,6 +182,7 @@ class Saving:
             **self._services.parts_head(states),
         }
         self._pacing.last_s = now
+        self.totals.stall_s += now - handed_s  # what was read for it has been counted
         self._services.trigger.taken(self._pacing.iterations, began_s)
         kept = Kept(results, None, results.nbytes)
         prepare = self._services.outputs.make_durable
@@ -207,6 +210,16 @@ class Saving:
         lsn = self._services.log.append(Kind.STATUS, whole, [ref.encode()], durable=True)
         self._services.finished(lsn, ref.packs)
         self._services.outputs.release()
+
+    def go_without_result(self, error: CkptError, cost: dict[str, Any]) -> None:
+        """The job is over, and for ``error`` its result cannot be recorded: say so, here and in the log."""
+        services = self._services
+        events.say(f"{services.names.address}: the result cannot be recorded, a later call runs the end again: {error}")
+        text = services.redact(f"the result cannot be recorded: {error.what}")[:500]
+        try:
+            services.log.append(Kind.STATUS, {**services.status_head("failed", text), **cost}, durable=True)
+        except StorageError as trouble:
+            events.say(f"could not record how the attempt ended: {trouble}")
 
     def is_wanted(self, active: list[Node], node: Node, now_s: float) -> bool:
         """Whether a checkpoint is to be taken at ``node``. Waits for the one in flight only if another was asked for."""
@@ -261,7 +274,7 @@ class Saving:
         """A state could not be copied or stored: earlier checkpoints stay good, and the next one is tried a little later."""
         if not self._put_off:
             self._put_off = True
-            events.say(f"a checkpoint could not be taken, the job goes on: {error}")
+            events.say(f"a checkpoint could not be taken, the job goes on: {error.while_going_on()}")
         self._retry_at_s = self._services.clock.monotonic() + RETRY_S
         self._ticker.due_at(self._retry_at_s)
 
@@ -278,7 +291,7 @@ class Saving:
         self._services.note_saved(request.head)
         self.newest = request.head["number"], list(request.states)
         self.totals.checkpoints += 1
-        self.totals.cost_s += cost_s
+        self.totals.beside_s += cost_s - request.stall_s
         if request.head["path"]:  # the one at the entry, which nothing triggers, says nothing of those in loops
             tell_taken(self._services.trigger, taken_from_job(request.stall_s, cost_s, host.processors()))
             self._services.trigger.committed(request.iterations, self._services.clock.monotonic(), cost_s)
@@ -293,7 +306,7 @@ class Saving:
             self._services.retention.committed(lsn, needed_from(request.head), packs, request.head["number"])
             self._recorded.checkpointed()
         except StorageError as error:
-            events.say(f"old checkpoints could not be removed, the job goes on: {error}")
+            events.say(f"old checkpoints could not be removed, the job goes on: {error.while_going_on()}")
 
     def _say_if_exceeded(self) -> None:
         excess = excess_of(self._services.trigger)
@@ -323,7 +336,7 @@ class Saving:
         except StorageError as error:
             if not self._flush_failed:
                 self._flush_failed = True
-                events.say(f"recorded operations could not be made durable yet, trying again: {error}")
+                events.say(f"recorded operations could not be made durable yet, trying again: {error.while_going_on()}")
         except CkptError as error:
             self._postpone(error)
 

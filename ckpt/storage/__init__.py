@@ -64,6 +64,10 @@ def _adapter(address: str, options: Mapping[str, Any] | None) -> Storage:
     if scheme in _PROVIDERS and _CREDENTIALS.match(rest):
         fix = "give them as storage_options=, or in the environment, as the provider's own tools want them"
         raise OptionError("an address of this kind has no place for credentials", where=f"{scheme}://", fix=fix)
+    if scheme in _PROVIDERS and not rest.partition("/")[0]:
+        place = "container" if _PROVIDERS[scheme] is _AZURE else "bucket"
+        fix = f"write {scheme}://{place.upper()}, or {scheme}://{place.upper()}/folder"
+        raise OptionError(f"the name of the {place} is missing", where=without_password(address), fix=fix)
     if scheme not in ("file", "memory"):
         from ckpt.storage.remote import RemoteStorage
 

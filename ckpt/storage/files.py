@@ -34,6 +34,12 @@ def translate(error: OSError, doing: str, where: str) -> StorageError:
         return StorageFullError(what, where=where, fix="free space or raise the quota there, then run again")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return StorageError(what, where=where, fix="set CKPT_STORE to a folder that you can write to, or give this user the right to")
+    if error.errno in (errno.ENOTDIR, errno.ENOENT) and doing in ("create", "write") and not os.path.isdir(os.path.dirname(where)):
+        # Folders are made where they are missing, so it is the address that is wrong.
+        there = next(path for path in Path(where).parents if os.path.exists(path))
+        reason = f"in {there} no folder can be made" if there.is_dir() else f"{there} is a file, and has to be a folder"
+        fix = "set CKPT_STORE (or store=) to a folder that is there, or that can be made"
+        return StorageError(f"cannot {doing}: {reason} ({error.strerror})", where=where, fix=fix)
     return StorageError(what, where=where, fix="mend the file system (see the cause above), then run again")
 
 

@@ -74,7 +74,7 @@ class FsspecClient:
 
     def _cannot_create(self) -> UnsupportedStorageError:
         what = f"{self._scheme}:// cannot create an object only if it is absent"
-        return UnsupportedStorageError(what, where=f"{self._scheme}://", fix="use s3://, gs://, az:// or a local path")
+        return UnsupportedStorageError(what, where=f"{self._scheme}://", fix="use s3://, gs://, az://, sftp:// or a local path")
 
 
 class FsspecUpload:
@@ -103,7 +103,7 @@ def filesystem_class(scheme: str) -> Any:
     try:
         return fsspec.get_filesystem_class(scheme)
     except ValueError as error:
-        fix = "use a path, file://, memory://, s3://, gs:// or az://"
+        fix = "use a path, file://, memory://, sftp://, s3://, gs:// or az://"
         raise OptionError(f"{scheme}:// is not an address that ckpt knows", where=f"{scheme}://", fix=fix) from error
     except ImportError as error:
         raise OptionError(

@@ -268,7 +268,7 @@ def translate(error: Exception, doing: str, where: str, redact: Redactor) -> Exc
         return MissingKeyError("is not there", where=where, fix=_MISSING_FIX)
     if isinstance(error, NotImplementedError):
         what = f"this storage cannot {doing} objects: {text}"
-        return UnsupportedStorageError(what, where=where, fix="use s3://, gs://, az:// or a local path")
+        return UnsupportedStorageError(what, where=where, fix="use s3://, gs://, az://, sftp:// or a local path")
     fix = _FIXES.get(status_of(error) or 0, "check address, credentials and network, then run again")
     if verdict is Verdict.TRANSIENT:
         fix = "wait until the storage answers (network, credentials, quota), then run again"

@@ -40,7 +40,7 @@ from ckpt.store.info import (
 )
 from ckpt.store.keys import KeyUse, key_uses
 from ckpt.store.reading import describe, entry, records_after, sizes_below, summarize
-from ckpt.store.removing import remove_run, sweep_run
+from ckpt.store.removing import alone, remove_run, sweep_run
 from ckpt.store.repairing import plan_repair, repair_run
 from ckpt.store.retrying import dead_letters, retry_failed
 from ckpt.store.verifying import verify_run
@@ -249,6 +249,11 @@ class Store:
     def remove(self, address: str) -> None:
         """Remove a run for good. RunBusyError if it is alive. Interrupted, it can be repeated, or left to ``sweep``."""
         remove_run(self._root, self._find(address), self._clock)
+
+    def check_remove(self, address: str) -> None:
+        """Raise what ``remove`` would raise now; nothing is changed."""
+        with alone(self._root, self._find(address), self._clock):
+            pass
 
     def old(self, older_than_s: float) -> builtins.list[RunSummary]:
         """The runs of which nothing was heard for so many seconds, but those that run, and those that cannot be read."""

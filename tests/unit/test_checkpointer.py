@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from ckpt.retention import Retention
 from ckpt.session import saving
 from ckpt.snapshot import SnapshotRef, read_snapshot
 from ckpt.staging import Stager
+from ckpt.storage.files import translate
 from ckpt.testing import Action, FakeClock, Fault, FaultPlan, FaultyStorage
 
 
@@ -104,6 +106,20 @@ def test_state_that_is_stored_already_is_named_again_and_not_written(desk: Desk)
     assert again.done.wait(30)
     assert desk.kit.plan.count("put") == before + 2
     assert desk.checkpoints()[1].sections[0] == desk.checkpoints()[0].sections[0]
+
+
+def test_a_full_disk_is_not_to_be_answered_by_another_start(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(state: object) -> None:
+        raise translate(OSError(errno.ENOSPC, "No space left on device"), "write", "/store/pack")
+
+    monkeypatch.setattr(desk.kit.snapshots, "write", full)
+    error = desk.take(big(1)).error
+    said = capsys.readouterr().err
+    assert "free space or raise the quota there; the job tries again by itself" in said
+    assert "run again" not in said
+    assert "then run again" in str(error), "what is raised ends the job"
 
 
 @pytest.mark.parametrize("keys", ["*/pack/*", "*/log/*"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -116,7 +117,7 @@ def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, cal
         "sim/aaaa",
         "steps=9",
         "t 6/9",
-        "float, 24 B",
+        "float (recorded in 24 B)",
         "9 ms of 4.5 s (0.20 %) of the last attempt; 0.40 % with",
         "sim.total",
         "sim.log",
@@ -126,7 +127,34 @@ def test_show_tells_attempts_checkpoints_costs_state_and_result(store: Path, cal
         "started again",
     ]:
         assert words in text, words
+    assert re.search(r" 1  crashed .* ago  last heard of after ", text)
     assert [line.split()[1] for line in text.split("Attempts")[1].splitlines()[2:4]] == ["crashed", "finished"]
+
+
+def test_show_tells_what_the_last_state_was_in_one_line(store: Path, call: Callable[..., Result]) -> None:
+    writing = Writing.start(store)
+    writing.checkpoint(3, captured={"t.x": 24, "t.n": -1}, remade=[])
+    writing.end(None)
+    lines = call("show", "sim").output.splitlines()
+    at = lines.index("State in checkpoint 1")
+    assert [line.split() for line in lines[at + 2 : at + 4]] == [["t.x", "24", "B"], ["t.n", "-"]]
+    assert lines[at + 4].startswith("-: no array")
+    writing = Writing.start(store)
+    writing.number = 1
+    writing.checkpoint(6, captured={"t.x": 24}, remade=[])
+    writing.end("finished")
+    lines = call("show", "sim").output.splitlines()
+    assert "State in checkpoint 2, which is not kept any more" in lines
+    assert not any("no array" in line for line in lines)
+
+
+def test_show_of_a_run_without_variables_has_no_empty_table(store: Path, call: Callable[..., Result]) -> None:
+    writing = Writing.start(store)
+    writing.checkpoint(3, captured={}, remade=[])
+    writing.end(None)
+    text = call("show", "sim").output
+    assert "State in" not in text
+    assert "variable" not in text
 
 
 def test_show_of_a_killed_run_gives_the_cost_that_its_checkpoints_tell(
@@ -192,7 +220,7 @@ def test_verify_ends_with_status_1_only_for_problems(store: Path, call: Callable
     assert result.exit_code == 1
     assert "problem: sim/aaaa/pack/1-0.pack at byte 0: the pack is missing" in result.output
     assert "1 run verified: 1 problem\n" in result.output
-    assert "note: sim/aaaa/log/ at byte 0: all the same the run can go on at checkpoint 1 (" in result.output
+    assert "note: sim/aaaa: all the same the run can go on at checkpoint 1 (" in result.output
     assert [finding["serious"] for finding in json.loads(call("verify", "--json").output)] == [True, False, False]
     (segment,) = (store / "sim/aaaa/log").iterdir()
     segment.write_bytes(segment.read_bytes()[:40] + b"?" + segment.read_bytes()[41:])

@@ -36,4 +36,29 @@ def test_reset_that_is_not_possible_is_refused_before_anybody_is_asked(tmp_path:
         assert f"kill {process.pid}" in result.output
     asked = command("reset", "sim/open", "--to", "1", store=url)
     assert "take sim/open back to checkpoint 1? [y/N]" in asked.output
-    assert asked.exit_code == 1
+    assert asked.exit_code == 2, "nobody answered"
+
+
+def test_commands_that_ask_say_how_not_to_be_asked_where_nobody_answers(tmp_path: Path) -> None:
+    url = tmp_path / "store"
+    make_run(url, "sim", "open", status=None)
+    for words in (["rm", "sim"], ["rm", "--older-than", "0s"], ["reset", "sim", "--to", "1"]):
+        unanswered = command(*words, store=url)
+        assert f"{words[0]}: there is nobody to answer" in unanswered.output
+        assert "say --yes (-y)" in unanswered.output
+        assert "Aborted" not in unanswered.output
+        assert unanswered.exit_code == 2
+    assert "sim/open" in command("ls", store=url).output
+
+
+def test_rm_of_a_live_run_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    url = tmp_path / "store"
+    process = start_live_run(url, "sim", "live")
+    try:
+        refused = command("rm", "sim", store=url)
+    finally:
+        process.kill()
+        process.wait()
+    assert "runs it" in refused.output
+    assert "y/N" not in refused.output
+    assert refused.exit_code == 3

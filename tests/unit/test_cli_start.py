@@ -156,6 +156,37 @@ def test_resume_of_what_cannot_be_started_is_a_message(store: Path, fence: dict[
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "-", "-u -", "- 3 4", "-i", "-X dev -W error", "-Xdev -", "-uX dev", "--check-hash-based-pycs always -",
+        "/dev/fd/63", "/dev/stdin",
+    ],
+)  # fmt: skip
+def test_resume_of_a_program_from_a_stream_is_refused(words: str, store: Path) -> None:
+    leave(store, None, command=[sys.executable, *words.split()])
+    result = ckpt("resume", "--store", store, "sim", stdin=subprocess.DEVNULL)
+    assert result.returncode == 2
+    assert "its program came from standard input" in result.stderr
+    assert f"give the same program to Python as before with CKPT_STORE={store}, and" in result.stderr
+    assert "resuming" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [["-c"], ["-uc"], ["-X", "dev", "-c"], ["-Wignore", "-c"]], ids=" ".join)
+def test_resume_starts_a_program_of_the_command_line(words: list[str], store: Path) -> None:
+    leave(store, None, command=[sys.executable, *words, "print('there')", "-"])
+    assert ckpt("resume", "--store", store, "sim").stdout == "there\n"
+
+
+def test_resume_starts_modules_files_and_other_programs(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.py").write_text("print('there')")
+    for command in ([sys.executable, "-m", "there"], [sys.executable, "there.py", "-"], ["/bin/echo", "there"]):
+        leave(store, None, command=command, cwd=str(tmp_path))
+        assert ckpt("resume", "--store", store, "sim").stdout == "there\n"
+    leave(store, None, command=["/bin/pwd"], cwd=str(tmp_path))
+    assert ckpt("resume", "--store", store, "sim").stdout == f"{tmp_path}\n"
+
+
 def test_run_restarts_and_says_so_in_one_line_each(tmp_path: Path) -> None:
     program = f"""
 import os, sys

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import io
+import mmap
 import pickle
+import queue
 import socket
 import sqlite3
+import tempfile
 import threading
 from collections import namedtuple
 from collections.abc import Iterator
@@ -167,6 +170,28 @@ def test_advice_names_the_variable_and_the_line(tmp_path: Path) -> None:
     assert "top level" in advice(local(), "x")
     assert "__getstate__" in advice(Refuses(), "x.inner")
     assert "recreate" in advice(io.BytesIO(b""), "x") or "ckpt.step" in advice(io.BytesIO(b""), "x")
+
+
+class Derived(Box):
+    pass
+
+
+@pytest.mark.parametrize("made", [Box(), Derived(), Slotted(1, 2), Settings(1)], ids=lambda made: type(made).__name__)
+def test_a_class_of_the_program_may_leave_out_what_cannot_be_saved(made: object) -> None:
+    assert f"give {type(made).__name__} a __getstate__" in advice(made, "x.part")
+
+
+@pytest.mark.parametrize("kind", ["memoryview", "dict", "SimpleQueue", "mmap", "Queue", "TemporaryDirectory"])
+def test_nobody_is_told_to_change_a_class_that_is_not_his(kind: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, mmap.mmap(-1, 16) as mapped:
+        made = {
+            "memoryview": memoryview(b"x"), "dict": {"a": 1}, "SimpleQueue": queue.SimpleQueue(), "mmap": mapped,
+            "Queue": queue.Queue(), "TemporaryDirectory": tempfile.TemporaryDirectory(dir=folder),
+        }  # fmt: skip
+        told = advice(made[kind], "x.part")
+    assert "__getstate__" not in told
+    assert told.startswith('@ckpt.job(recreate=("x",))')
+    assert "del x after use" in told
 
 
 def test_pool_of_the_loops_own_body_is_advised_to_be_recreated_or_deleted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,8 +149,63 @@ def test_result_that_cannot_be_saved_is_returned_and_it_is_said(
     said = capsys.readouterr().err
     assert "the result cannot be recorded" in said
     assert "a later call runs the end again" in said
+    assert "test_results.generates/generates: the result" in said
+    assert "return a list" in said
+    assert "marked loop" not in said
     assert list(attempt(generates, (), scratch / "store")) == [6, 7]
     assert RUNS == ["ran", 0, 1, 2, 3, "ran"], "the loop was over and saved"
+    info = ckpt.Store(scratch / "store").open("generates")
+    assert [one.status for one in info.attempts] == ["failed", "failed"]
+    assert info.summary.status == "failed"
+    assert info.outcome is not None
+    assert info.outcome.error == "the result cannot be recorded: a generator in the middle of its work"
+
+
+def held_lock() -> Any:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@pytest.mark.parametrize(
+    ("kept", "makes", "fix"),
+    [
+        (False, lambda: {"lock": held_lock()}, "return plain data"),
+        (False, lambda: map(str, (n for n in [1])), "return a list"),
+        (True, lambda: 3, "do not leave in them what cannot be saved"),
+    ],
+    ids=["in the result", "an iterator", "in an argument"],
+)
+def test_fix_of_a_result_that_cannot_be_saved_fits(
+    kept: bool, makes: Any, fix: str, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @ckpt.job(key="unrecordable")
+    def keeps(seen: list[Any]) -> Any:
+        for _ in ckpt.loop(range(2)):
+            tick()
+        if kept:
+            seen.append(held_lock())
+        return makes()
+
+    attempt(keeps, ([],), scratch / "store")
+    said = capsys.readouterr().err
+    assert "the result cannot be recorded" in said
+    assert fix in said
+
+
+def test_what_checkpoints_cost_in_all_is_not_less_than_what_the_job_stood_still(scratch: Path) -> None:
+    @ckpt.job(key="costs", every="1it", store=scratch / "store")
+    def costs() -> None:
+        content = np.ones(4_000_000)
+        PLAN.add(Fault(Action.FULL, "put", "*", 1, float("inf")))
+        for _ in ckpt.loop(range(8)):
+            content += 1  # is copied, and cannot be stored
+        PLAN.clear()
+
+    costs()
+    outcome = ckpt.Store(scratch / "store").open("costs").outcome
+    assert outcome is not None
+    assert 0 < outcome.stall_s <= outcome.cost_s
 
 
 @ckpt.job(key="full")

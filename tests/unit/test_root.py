@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -126,8 +127,33 @@ def test_folder_with_other_things_is_refused_and_left_alone(store: Path) -> None
 
 def test_file_in_the_place_of_a_store_is_an_error(store: Path) -> None:
     store.write_text("x")
-    with pytest.raises(StorageError):
+    for place in (store, store / "below"):
+        with pytest.raises(StorageError, match=f"{store} is a file, and has to be a folder") as caught:
+            StoreRoot.open(place)
+        assert "set CKPT_STORE (or store=) to a folder" in caught.value.fix
+    assert store.read_text() == "x"
+
+
+def test_place_where_no_folder_can_be_made_is_an_error_of_the_address(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)  # as in /proc
+    with pytest.raises(StorageError, match=f"in {store.parent} no folder can be made") as caught:
         StoreRoot.open(store)
+    assert "set CKPT_STORE (or store=) to a folder" in caught.value.fix
+
+
+def test_place_without_permission_says_so(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(StorageError, match="Permission denied") as caught:
+        StoreRoot.open(store)
+    assert "a folder that you can write to" in caught.value.fix
 
 
 def test_newer_format_is_refused(store: Path) -> None:

@@ -96,6 +96,18 @@ def test_wrong_option_of_a_step_is_refused_at_decoration(wrong: dict[str, Any]) 
         assert "backoff, key, name, record_errors, retries, retry_on" in refused.value.fix
 
 
+def test_a_misspelt_option_of_a_block_is_told_what_there_is() -> None:
+    with pytest.raises(OptionError) as refused:
+        ckpt.open("block", evry=1)  # type: ignore[call-arg]
+    assert "did you mean every?" in refused.value.what
+    assert refused.value.fix == "give some of every, expect_at_least, keep, memory_limit, mtbf, run_id, store, sync, validate"
+
+
+def test_retry_of_a_step_means_retries() -> None:
+    with pytest.raises(OptionError, match="did you mean retries"):
+        ckpt.step(parse_duration, retry=2)  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("every", ["nonsense", "often", "10"])
 def test_wrong_ckpt_every_is_named_before_anything_is_taken_over(
     every: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -204,8 +216,9 @@ def test_wrong_limit_or_time_between_failures_is_refused_with_the_fix(wrong: dic
 
 @pytest.mark.parametrize(("wrong", "named"), [({"mtbf": "6"}, "mtbf='6'"), ({"sync": "interval:5"}, "sync='interval:5'")])
 def test_duration_that_is_none_is_refused_under_the_name_of_its_option(wrong: dict[str, Any], named: str) -> None:
-    with pytest.raises(OptionError, match=named):
+    with pytest.raises(OptionError, match=named) as caught:
         Options(**wrong)
+    assert caught.value.__suppress_context__, "one traceback says it all"
 
 
 @pytest.mark.parametrize("every", ["10m|", "|10m", "1%|often|5m"])

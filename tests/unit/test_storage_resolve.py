@@ -72,6 +72,23 @@ def test_senseless_address_is_an_option_error_with_a_fix(url: str, what: str) ->
     assert caught.value.fix
 
 
+def test_an_unknown_kind_of_address_is_told_all_that_there_are() -> None:
+    with pytest.raises(OptionError) as caught:
+        resolve("nosuch://bucket/x")
+    for known in ("a path", "file://", "memory://", "sftp://", "s3://", "gs://", "az://"):
+        assert known in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [("s3://", "bucket"), ("s3:///x", "bucket"), ("gs://", "bucket"), ("az://", "container"), ("abfs:///x", "container")],
+)
+def test_a_missing_bucket_is_said_before_anything_is_asked(url: str, place: str) -> None:
+    with pytest.raises(OptionError, match=f"the name of the {place} is missing") as caught:
+        resolve(url)
+    assert f"write {url.partition('/')[0]}//{place.upper()}" in caught.value.fix
+
+
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec
 

@@ -194,3 +194,16 @@ def test_what_is_no_trigger_is_refused_with_the_fix(every: object) -> None:
     with pytest.raises(OptionError) as caught:
         parse(every)
     assert caught.value.fix
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None, "one traceback says it all"
+
+
+@pytest.mark.parametrize(
+    ("every", "reason"),
+    [("0%", "0% is not a share of the job's time"), ("30s|101%", "101% is not a share"), ("1 percent", "is not a duration")],
+)
+def test_what_is_no_trigger_is_told_why(every: str, reason: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse(every)
+    assert f"every={every!r} is not understood: " in caught.value.what
+    assert reason in caught.value.what
