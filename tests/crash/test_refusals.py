@@ -19,6 +19,10 @@ REFUSED = {
     "captures_an_object_that_cannot_be_pickled": "model.optimizer.hook",
     "captures_a_socket_in_a_list": "items[2]",
     "captures_a_thread": "worker",
+    "captures_a_child_process": "child",
+    "holds_an_exception_that_waits_for_finally": "waits",
+    "holds_an_exception_that_is_raised_again": "waits",
+    "holds_a_result_that_was_picked_from_a_list": "variable log",
     "captures_a_helpers_generator": "words",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mutants.capturing import CAPTURING
 from mutants.going_on import GOING_ON
 from mutants.mutant import Mutant
 
@@ -304,4 +305,5 @@ MUTANTS = (
         _LOGGED, "test_random_numbers_that_an_iteration_drew_come_back",
     ),
     *GOING_ON,
+    *CAPTURING,
 )  # fmt: skip

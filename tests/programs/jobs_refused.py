@@ -9,6 +9,7 @@ import io
 import logging
 import math
 import socket
+import subprocess
 import tempfile
 import threading
 from typing import Any
@@ -199,7 +200,58 @@ def recreate_job() -> Any:
     return log
 
 
+@ckpt.job
+def child_process_job() -> Any:
+    child = subprocess.Popen(["true"])
+    for _ in ckpt.loop(range(3)):
+        iterate()
+    return child.wait()
+
+
+def failing(log: list[Any], ready: list[Any]) -> None:
+    log.append(ready)
+    raise ValueError(ready)
+
+
+@ckpt.job
+def waiting_exception_job() -> Any:
+    log: list[Any] = []
+    try:
+        failing(log, [])
+    finally:
+        for _ in ckpt.loop(range(3)):
+            iterate()
+            log[0].append(1)
+
+
+@ckpt.job
+def raised_again_job() -> Any:
+    log: list[Any] = []
+    try:
+        failing(log, [])
+    except ValueError:
+        for _ in ckpt.loop(range(3)):
+            iterate()
+            log[0].append(1)
+        raise
+
+
+@ckpt.job
+def picked_result_job() -> Any:
+    log: list[Any] = [[]]
+    try:
+        return max(log)
+    finally:
+        for _ in ckpt.loop(range(3)):
+            iterate()
+            log[0].append(1)
+
+
 JOBS = {
+    "captures_a_child_process": child_process_job,
+    "holds_an_exception_that_waits_for_finally": waiting_exception_job,
+    "holds_an_exception_that_is_raised_again": raised_again_job,
+    "holds_a_result_that_was_picked_from_a_list": picked_result_job,
     "captures_a_generator": generator_job,
     "captures_a_generator_in_a_dict": generator_in_dict_job,
     "captures_a_zip_iterator_over_a_generator": zip_job,
