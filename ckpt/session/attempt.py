@@ -251,11 +251,9 @@ def _services(
         resume, history = None, History(began_lsn=log.position)
     snapshots = SnapshotWriter(root.storage, names, key, log.epoch)
     snapshots.validate = plan.options.validate
-    retention = Retention(
-        root.storage, names, log, snapshots, keep=plan.options.keep, running={**facts, "status": "running"}
-    )
+    running = {**facts, "status": "running"}
+    retention = Retention(root.storage, names, log, snapshots, keep=plan.options.keep, running=running)
     retention.recovered(kept_checkpoints(history, resume, plan.options.keep))
-    environment = plan.environment
     over = history.finished is not None or (resume is not None and ends_block(resume.path))
     services = Services(
         options=plan.options,
@@ -281,8 +279,8 @@ def _services(
         last_number=history.last_number,
         over=over,
         outputs=outputs_of(root, names, log, over=over),
-        pulse=Pulse(environment.pulse) if environment.pulse else None,
-        pulse_every_s=environment.pulse_every_s,
+        pulse=Pulse(plan.environment.pulse) if plan.environment.pulse else None,
+        pulse_every_s=plan.environment.pulse_every_s,
         remade_types=(MarkedLoop, Results),
     )
     if resume is not None:
