@@ -62,7 +62,6 @@ class Letters:
                 self._letters.pop((head["map"], item), None)
                 self._marked.discard((head["map"], item))
             for item in head.get("retry", ()):
-                self._letters.pop((head["map"], item), None)
                 self._marked.add((head["map"], item))
             self._marked.update((one[0], one[1]) for one in head.get("letters_marked", ()))
 
@@ -81,8 +80,11 @@ class Letters:
 
     @property
     def marked(self) -> int:
-        """Items that were to be tried again and were not yet."""
+        """How many were to be tried again and were not yet."""
         return len(self._marked)
+
+    def is_marked(self, letter: Mapping[str, Any]) -> bool:
+        return _name(letter) in self._marked
 
     def head(self) -> dict[str, Any]:
         """For the head of a record that later readers may begin with."""

@@ -312,7 +312,9 @@ def letter_lines(letters: Sequence[DeadLetter], now: float) -> Iterator[str]:
     """One line for each failed item."""
     for one in letters:
         tries = f"{one.attempts} attempt{'s' * (one.attempts != 1)}"
-        yield f"{one.item[:12]}  {one.step}  {one_line(one.text)}  {one_line(one.error)} ({tries}, {moment_text(one.when, now)})"
+        again = ", to be executed again" if one.marked else ""
+        said = f"{tries}, {moment_text(one.when, now)}{again}"
+        yield f"{one.item[:12]}  {one.step}  {one_line(one.text)}  {one_line(one.error)} ({said})"
 
 
 def entry_text(entry: Entry) -> str:

@@ -58,12 +58,15 @@ class Found:
         heads = (_ENTRY.iter_unpack(one.sections[0]) for one in self.records if one.sections)
         return any(entry[1] != RAISED for entries in heads for entry in entries)
 
-    def results(self, *, with_failed: bool) -> tuple[Recovered, set[bytes]]:
-        """(the last result of each item, items that are to be executed again). CorruptionError."""
+    def results(self, *, with_failed: bool, with_marks: bool) -> tuple[Recovered, set[bytes]]:
+        """(the last result of each item, items that are to be executed again). CorruptionError.
+
+        Without ``with_marks`` what is marked to be tried again is left as it was.
+        """
         found: Recovered = {}
         again: set[bytes] = set()
         for record in self.records:
-            marked = [bytes.fromhex(one) for one in record.head.get("retry", ())]
+            marked = [bytes.fromhex(one) for one in record.head.get("retry", ())] if with_marks else []
             again.update(marked)
             for identity in marked:
                 if identity in found and found[identity][0] == RAISED:
@@ -138,7 +141,7 @@ class MapJournal:
         return self._needed
 
     def recovered(self) -> Recovered:
-        results, self._again = self._found.results(with_failed=self._with_failed)
+        results, self._again = self._found.results(with_failed=self._with_failed, with_marks=not self._passed_by())
         self._found = Found()
         for _, _, _, lsn in results.values():
             self._unreleased.counts[lsn] = self._unreleased.counts.get(lsn, 0) + 1
@@ -147,6 +150,10 @@ class MapJournal:
             self._done = bytearray(b"".join(kept))
             self._remember()
         return results
+
+    def _passed_by(self) -> bool:
+        """Whether what is made of the results is overwritten when the resume point is reached."""
+        return self._run.track.replaying and self._run.track.captures_locals and not self.tracks_done
 
     def is_done(self, identity: bytes) -> bool:
         return bool(self._known) and identity in self._known

@@ -42,7 +42,7 @@ class Track:
     ) -> None:
         """Loops look at ``attention``: not empty means that somebody wants something at the next safe point."""
         self._conductor, self._capture = conductor, capture
-        self.attention, self._captures_locals = attention, captures_locals
+        self.attention, self.captures_locals = attention, captures_locals
         self._caller: types.FrameType | None = None
         now = conductor.now()
         self.root = Node("", "", 0, 0, 0, "active", True, now, {}, 1, ())
@@ -54,7 +54,7 @@ class Track:
 
     def chain(self, frame: types.FrameType | None) -> list[types.FrameType]:
         """The frames whose variables belong to the state at a safe point in ``frame``."""
-        if not self._captures_locals:
+        if not self.captures_locals:
             return []
         assert self._caller is not None
         return frames.user_frames(frame, self._caller)
@@ -68,7 +68,7 @@ class Track:
         extras = Extras(remade=list(self.root.remade()))
         extras.values.update(self._conductor.values_to_save())
         outer = [one for one in self.active[1:] if one is not node]
-        extras.values.update(inputs_to_save(outer, node, in_block=not self._captures_locals))
+        extras.values.update(inputs_to_save(outer, node, in_block=not self.captures_locals))
         return extras
 
     def held(self, node: Node, chain: list[types.FrameType]) -> Held:
@@ -134,7 +134,7 @@ class Track:
         parent.entries += 1
         if any(one.site == identity and one.place == node.place for one in parent.children):
             # A block's variables do not come back: its while statements have to run as often as they did.
-            node.collapsible = self._captures_locals and site.collapsible and all(
+            node.collapsible = self.captures_locals and site.collapsible and all(
                 sites.call_is_direct(caller, callee.f_code.co_name)
                 for caller, callee in zip(outer, chain[parent.depth :], strict=True)
             )

@@ -39,7 +39,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An item of a map that failed. ``item`` is its identity (hexadecimal), ``text`` a short text of it."""
+    """An item of a map that failed. ``item`` is its identity (hexadecimal), ``text`` a short text of it; ``marked``: the next
+    attempt executes it again, if it gets to its map."""
 
     step: str
     item: str
@@ -47,6 +48,7 @@ class DeadLetter:
     error: str
     attempts: int
     when: float
+    marked: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from ckpt.store.removing import alone
 
 def dead_letters(root: StoreRoot, names: RunNames) -> list[DeadLetter]:
     """The failed items of the run's maps, oldest first. UntrustedError, UnknownFormatError, StorageError."""
-    return [_letter(one) for one in _letters(read_log(root.storage, names, root.key)).all()]
+    letters = _letters(read_log(root.storage, names, root.key))
+    return [_letter(one, marked=letters.is_marked(one)) for one in letters.all()]
 
 
 def _letters(view: LogView) -> Letters:
@@ -37,8 +38,8 @@ def _counting(records: list[Record]) -> list[Record]:
     return records[max(resets, default=-1) + 1 :]
 
 
-def _letter(one: dict[str, Any]) -> DeadLetter:
-    return DeadLetter(one["step"], one["item"], one["text"], one["error"], one["attempts"], one["when"])
+def _letter(one: dict[str, Any], *, marked: bool) -> DeadLetter:
+    return DeadLetter(one["step"], one["item"], one["text"], one["error"], one["attempts"], one["when"], marked)
 
 
 def retry_failed(root: StoreRoot, names: RunNames, clock: Clock) -> Retried:

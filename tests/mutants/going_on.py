@@ -121,6 +121,17 @@ GOING_ON = (
         _BACK, "test_a_reset_looks_again_behind_its_fence",
     ),
     Mutant(
+        "items in front of the resume point are executed for nothing", "5", "session/mapjournal.py",
+        "with_marks=not self._passed_by()", "with_marks=True",
+        "tests/unit/test_map_retry.py", "test_items_in_front_of_the_resume_point_are_not_executed_for_nothing",
+    ),
+    Mutant(
+        "items that were marked and not reached are forgotten", "5", "letters.py",
+        '                self._marked.add((head["map"], item))\n',
+        '                self._letters.pop((head["map"], item), None)\n                self._marked.add((head["map"], item))\n',
+        "tests/unit/test_map_retry.py", "test_items_in_front_of_the_resume_point_are_not_executed_for_nothing",
+    ),
+    Mutant(
         "what a run goes on from is let go of before what it passed over", "3", "recovery.py",
         "key=lambda one: (one.lsn in count, one.lsn)", "key=lambda one: one.lsn",
         _BRANCHES, "test_what_positions_rest_on_is_kept_whatever_was_stored_behind_it",
