@@ -84,8 +84,10 @@ class Watched:
         try:
             await asyncio.sleep(60 if x > 1 and self.patient else 0)
         finally:
-            await asyncio.sleep(0)  # a clean-up that takes a while
-            self.at_work.discard(x)
+            try:
+                await asyncio.sleep(0)  # a clean-up that takes a while, and may be cancelled as well
+            finally:
+                self.at_work.discard(x)
         return x
 
 
