@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
+from ckpt.capture.sharing import are_apart, is_alone
 from ckpt.capture.visible import kind_of
 from ckpt.errors import InputChangedError, UnsupportedCodeError
 from ckpt.session.asources import async_source_of, is_asynchronous
@@ -34,6 +35,8 @@ class Source(Protocol):
 
     private: bool
     """Whether nobody but the loop refers to it, and it is a sequence."""
+    unshared: bool
+    """Whether its items, too, are as they were made until they are handed out: no variable leads to one, and no other item."""
 
     @property
     def moved(self) -> bool:
@@ -67,6 +70,7 @@ class IndexedSource:
         self.iterable, self.private = iterable, private
         self._given_length = len(iterable)
         self.travels = not (private and _items_are_immutable(iterable))
+        self.unshared = private and (not self.travels or (type(iterable) in (list, tuple) and are_apart(iterable)))
 
     @property
     def length(self) -> int | None:
@@ -101,8 +105,10 @@ class IndexedSource:
 
 
 def _items_are_immutable(iterable: Any) -> bool:
-    if type(iterable) in (range, str, bytes) or _is_array(iterable):
+    if type(iterable) in (range, str, bytes):
         return True
+    if _is_array(iterable):
+        return not iterable.dtype.hasobject and is_alone(iterable)
     return type(iterable) in (list, tuple) and set(map(type, iterable)) <= ATOMS
 
 
@@ -120,7 +126,7 @@ class TravellingSource:
 
     begins = "written"
     remade = False
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
@@ -155,7 +161,7 @@ class IteratorSource:
 
     begins = "written"
     remade = False
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
@@ -223,7 +229,7 @@ class ConsumedSource:
 
     begins = "first"
     remade = True
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
@@ -280,7 +286,7 @@ class StatefulSource:
 
     begins = "loaded"
     remade = True
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any) -> None:
@@ -307,7 +313,7 @@ class FileSource:
 
     begins = "loaded"
     remade = False
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any) -> None:
