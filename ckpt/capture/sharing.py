@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextvars
 import enum
 import gc
+import io
 import logging
 import random
 import sys
@@ -49,7 +50,11 @@ def leads_to(value: Any) -> Iterable[Any]:
     if kind is types.FunctionType:
         if hasattr(value, "__ckpt_marker__"):
             return [value.__wrapped__] if hasattr(value, "__wrapped__") else ()
-        return [one for one in gc.get_referents(value) if one is not value.__globals__ and one is not value.__builtins__]
+        # Not the dictionaries themselves: each function has some, and nobody changes those.
+        beside = (*(value.__kwdefaults__ or {}).values(), *value.__dict__.values())
+        return [one for one in (value.__closure__, value.__defaults__, *beside) if one is not None]
+    if isinstance(value, io.IOBase):
+        return [one for one in gc.get_referents(value) if isinstance(one, io.IOBase)]
     if kind.__module__.partition(".")[0] == "numpy":
         return [*gc.get_referents(value), *_in_numpy(value)]
     return gc.get_referents(value)
@@ -80,7 +85,7 @@ def _in_numpy(value: Any) -> list[Any]:
 
 def can_change(value: Any) -> bool:
     """Whether it matters that two of it are one: something can happen to it."""
-    if isinstance(value, enum.Enum | logging.Logger):
+    if isinstance(value, enum.Enum | logging.Logger) or type(value).__module__.partition(".")[0] == "ckpt":
         return False
     return kind_of(value) is not None or is_spent(value) or isinstance(value, types.SimpleNamespace | random.Random)
 
@@ -156,6 +161,9 @@ class Variables:
     values: list[Any]
     slots: list[int]
 
+    def by_id(self) -> dict[int, str]:
+        return {id(value): name for name, value in zip(self.names, self.values, strict=True)}
+
     def suspects(self, outside: Reach, stays: Stays) -> dict[int, Any]:
         """What they are and lead to that can change and that somebody else may lead to; ``outside`` is their reach."""
         counts = _counts(dict(enumerate(self.values)))
@@ -169,23 +177,25 @@ class Variables:
         return _what_can_change(elsewhere, stays)
 
 
-UNKNOWN = "?"
+UNKNOWN = ""
 """There are too many objects to tell."""
 
 
 def shared_with(iterable: Any, read: Callable[[], Variables], stays: Stays) -> str | None:
     """The variable that is or leads to an object that ``iterable`` leads to as well, if it can change. ``read`` is called
     where that has to be looked for."""
+    iterable = list(iterable) if type(iterable) is dict else iterable  # nobody is handed its values
     inside = reach([iterable], stays, SMALL)
-    if not inside.complete:
-        return _shared_with_much(iterable, read(), stays)
-    suspects = inside.suspects(stays)
+    suspects = inside.suspects(stays) if inside.complete else inside.found
     if not suspects:
         return None
     variables = read()
-    for name, value in zip(variables.names, variables.values, strict=True):
-        if id(value) in suspects:
-            return name
+    names = variables.by_id()
+    for one, value in inside.found.items():  # in this order: what leads to others is the better name
+        if one in suspects and one in names and can_change(value):
+            return names[one]
+    if not inside.complete:
+        return _shared_with_much(iterable, variables, stays)
     outside = reach(variables.values, stays, LIMIT, suspects)
     last = next(reversed(outside.found), None)
     if last in suspects:
@@ -203,10 +213,9 @@ def _shared_with_much(iterable: Any, variables: Variables, stays: Stays) -> str 
         return None
     inside = reach([iterable], stays, LIMIT, suspects)
     last = next(reversed(inside.found), None)
-    if last not in suspects:
+    if last is None or last not in suspects:
         return None if inside.complete else UNKNOWN
-    direct = (name for name, value in zip(variables.names, variables.values, strict=True) if id(value) == last)
-    return next(direct, None) or variables.names[outside.owners[last]]
+    return variables.by_id().get(last) or variables.names[outside.owners[last]]
 
 
 def is_alone(value: Any, limit: int = 100) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
 from typing import Any
 
 from ckpt.asynchrony import running_loop
+from ckpt.capture.sharing import UNKNOWN
 from ckpt.errors import OptionError, ReplayDivergedError, UnsupportedCodeError
 from ckpt.format.path import PathNode
 from ckpt.session import current
 from ckpt.session.node import Node
-from ckpt.session.sources import works_on
 
 _DIVERGED_FIX = "the code before the loop must take the same way: record what differs with ckpt.step(...), or fresh=True"
 
@@ -51,15 +50,26 @@ def left_open(inner: Node, outer: Node) -> UnsupportedCodeError:
     )
 
 
-def refuse_entangled(iterable: Any, variables: Mapping[str, Any], where: str) -> None:
-    """Refuse an input, made again by the code, that holds on to an object which comes back as another one."""
-    name = works_on(iterable, variables)
-    if name is not None:
+def refuse_entangled(iterable: Any, shared: str | None, where: str) -> None:
+    """Refuse an input, made again by the code, that holds on to an object which comes back as another one: one that
+    variable ``shared`` is or leads to."""
+    kind = type(iterable).__name__
+    bar = type(iterable).__module__.partition(".")[0] == "tqdm"
+    if shared == UNKNOWN:
         raise UnsupportedCodeError(
-            f"the {type(iterable).__name__} that this loop consumes works on variable {name!r}, and would not see "
-            "what happens to it after a resume",
+            f"the {kind} that this loop consumes leads to so many objects, or the variables do, that it cannot be told whether "
+            "they share one; what happens to it would not be seen on both sides after a resume",
             where=where,
-            fix=f"loop over {name} itself, or over a list: ckpt.loop(list(...))",
+            fix="loop over a list: ckpt.loop(list(...)); or have the objects made by the iterator itself",
+        )
+    if shared is not None:
+        raise UnsupportedCodeError(
+            f"the {kind} that this loop consumes works on variable {shared!r}, or on something that it leads to, and would "
+            "not see what happens to it after a resume",
+            where=where,
+            fix=f"put the bar around the loop: {kind}(ckpt.loop({shared}))" if bar else
+            f"loop over {shared} itself, or over a list: ckpt.loop(list(...)); where the job never changes it: "
+            f"@ckpt.job(recreate=({shared!r},))",
         )
 
 

@@ -11,12 +11,10 @@ import collections.abc
 import gc
 import io
 import sys
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
 from ckpt.capture.sharing import are_apart, is_alone
-from ckpt.capture.visible import kind_of
 from ckpt.errors import InputChangedError, UnsupportedCodeError
 from ckpt.session.asources import async_source_of, is_asynchronous
 from ckpt.session.items import ATOMS
@@ -217,6 +215,9 @@ _SAVED_ITERATORS = {
     type(iter([])),
     type(iter(())),
     type(iter(range(0))),
+    type(iter("")),
+    type(iter("\u03b1")),
+    type(iter(b"")),
     type(reversed([])),
     type(iter(_EMPTY.keys())),
     type(iter(_EMPTY.values())),
@@ -375,25 +376,3 @@ def travels(iterable: Any, where: str, *, private: bool) -> bool:
     if is_asynchronous(iterable):
         return False
     return source_of(iterable, where, private=private, passed=lambda: None).begins == "written" and not hasattr(type(iterable), "__next__")
-
-
-def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
-    """The variable whose object a generator (or other iterator made again) holds on to, if it can change.
-
-    After a resume that variable is another object than the one which the generator made again holds.
-    """
-    if not hasattr(type(iterable), "__next__") and not hasattr(type(iterable), "__anext__"):
-        return None
-    held = {id(value): name for name, value in values.items() if kind_of(value) is not None}
-    layer, seen = [iterable], set[int]()
-    for _ in range(_DEPTH):
-        layer = [one for one in gc.get_referents(*layer) if type(one) not in _NOT_FOLLOWED and id(one) not in seen]
-        seen.update(map(id, layer))
-        for one in layer:
-            if id(one) in held and one is not iterable:
-                return held[id(one)]
-    return None
-
-
-_DEPTH = 4
-_NOT_FOLLOWED = (*ATOMS, types.ModuleType, types.CodeType, types.FunctionType, types.CellType, type, types.FrameType)
