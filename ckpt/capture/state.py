@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,8 +144,11 @@ class StateCapture:
         """Those of ``variables`` that come back as other objects than the ones that the code makes again."""
         return {name: value for name, value in variables.items() if self._visible.number(value) is None}
 
-    def shared_with(self, iterable: Any, chain: list[types.FrameType], remade: list[Any]) -> str | None:
-        """See ``sharing``; ``remade`` are the iterables that the code makes again, ``iterable`` among them."""
+    def shared_with(
+        self, iterable: Any, chain: list[types.FrameType], remade: list[Any], more: Callable[[], list[tuple[str, Any]]]
+    ) -> str | None:
+        """See ``sharing``; ``remade`` are the iterables that the code makes again, ``iterable`` among them, and ``more``
+        gives what comes back besides variables."""
         left = {id(one) for frame in chain for one in frame.f_globals.values()} | {id(one) for one in remade}
 
         def stays(value: Any) -> bool:
@@ -157,7 +160,7 @@ class StateCapture:
                 (name, value, 0 if name in (*frame.f_code.co_cellvars, *frame.f_code.co_freevars) else 1)
                 for frame, variables in zip(chain, scene.locals, strict=True)
                 for name, value in variables.items()
-            ]
+            ] + [(name, value, 0) for name, value in more()]
             left.update(scene.recreated, (id(value) for name, value, _ in named if self._is_remade(name, value, scene)))
             kept = [one for one in named if not stays(one[1])]
             return Variables(*map(list, zip(*kept, strict=True))) if kept else Variables([], [], [])

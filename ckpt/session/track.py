@@ -23,7 +23,7 @@ from ckpt.session.conductor import Conductor, Input
 from ckpt.session.items import check_base, check_item, check_length, consume
 from ckpt.session.node import Node, inputs_to_save
 from ckpt.session.refusals import ended_early, left_open, not_reached, refuse_entangled
-from ckpt.session.sources import ConsumedSource, Source, StatefulSource, can_travel
+from ckpt.session.sources import ConsumedSource, Source, can_travel
 
 MAX_CHILDREN = 100
 """Entries below one iteration that the path lists at most; see ``Track._bound``."""
@@ -90,11 +90,7 @@ class Track:
         node = self._new_node(site, name, parent, frame)
         where = f"{site.qualname}, line {site.line}"
         give(node, given, where, self._capture, self._conductor.replaying)
-        for iterable in node.remade():
-            if isinstance(node.source, StatefulSource) and not hasattr(type(iterable), "__next__"):
-                continue  # its class says itself what of it is saved
-            shared = self._capture.shared_with(iterable, self.chain(frame), list(self.root.remade()))
-            refuse_entangled(iterable, shared, where)
+        refuse_entangled(node, list(self.root.remade()), self._capture, self.chain(frame), self._conductor, where)
         # The entry that stands for others is reached with the variables of the first: its input has to come with it.
         node.collapsible = node.collapsible and can_travel(node.source)
         if saved is not None:

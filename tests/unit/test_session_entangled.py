@@ -182,6 +182,19 @@ def test_async_input_that_holds_what_a_variable_leads_to_is_refused_by_name(scra
         asyncio.run(job.options(store=str(scratch / "store"), every="1it")())
 
 
+def test_input_that_holds_what_the_state_of_a_block_leads_to_is_refused_by_name(scratch: Path) -> None:
+    def block(made: Callable[[Any], Any]) -> None:
+        with ckpt.open("block", store=str(scratch / "store")) as run:
+            state = run.state(table={"rows": [[1], [2], [3]]})
+            for row in run.loop(made(state.table["rows"])):
+                row.append(1)
+
+    for made in (each, Rows, lambda rows: (row for row in rows)):
+        with pytest.raises(UnsupportedCodeError, match=r"works on variable 'state\.table'") as refused:
+            block(made)
+        assert "recreate" not in refused.value.fix
+
+
 # -- what is exact stays allowed ------------------------------------------------------------------------------------
 
 SETTINGS = {"by": 2}
