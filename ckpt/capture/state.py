@@ -10,6 +10,7 @@ from typing import Any
 
 from ckpt.capture import frames
 from ckpt.capture.arrays import parts_by_name
+from ckpt.capture.explain import path_to
 from ckpt.capture.graph import Graph
 from ckpt.capture.held import Path, first_by_value, is_spent, kept_by_walking, resolve, text_of
 from ckpt.capture.operands import led_to, on_the_stack
@@ -249,10 +250,14 @@ class StateCapture:
         def try_pickle(value: Any) -> None:
             self._graph.dump(value, scene)
 
+        culprit = self._graph.take_refused()
         for where, name, value in self._suspects(scene, extras):
             if self._fails(value, scene):
                 return explained(value, name, try_pickle, where)
         if isinstance(failure, UncapturableError):
+            # No variable fails by itself where two of them share what they may not.
+            paths = (where + path for where, name, value in self._suspects(scene, extras) if (path := path_to(culprit, value, name)))
+            failure.where = failure.where or next(paths, "")
             return failure
         return UncapturableError(f"the state cannot be saved ({type(failure).__name__}: {failure})")
 
