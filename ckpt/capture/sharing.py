@@ -31,6 +31,7 @@ LIMIT = 500_000
 """Objects that are looked at before, and after, the variables are."""
 
 _ATOMS = frozenset((int, float, str, bytes, bool, complex, type(None), range, slice, type(...), type(NotImplemented)))
+_PLAIN: frozenset[type] = frozenset((list, tuple, dict, set, frozenset, types.CellType))
 _NOT_FOLLOWED = (
     type,
     types.ModuleType,
@@ -45,6 +46,8 @@ _NOT_FOLLOWED = (
 def leads_to(value: Any) -> Iterable[Any]:
     """The objects that ``value`` refers to, each as often as it does."""
     kind = type(value)
+    if kind in _PLAIN:  # most objects are, and there may be many
+        return gc.get_referents(value)
     if issubclass(kind, _NOT_FOLLOWED) or kind.__module__.partition(".")[0] == "ckpt" or _is_running(value):
         return ()
     if kind is types.FunctionType:
@@ -227,12 +230,12 @@ def is_alone(value: Any, limit: int = 100) -> bool:
 def are_apart(items: list[Any] | tuple[Any, ...], limit: int = 2000) -> bool:
     """Whether nobody but ``items`` holds one of them, or what it leads to, as far as it can change; and no two lead to the
     same. False where there are more than ``limit`` objects to look at."""
-    for position in range(len(items)):
-        inside = reach([items[position]], _nothing_stays, limit)
-        limit -= len(inside.found) + 1
-        if limit <= 0 or not inside.complete or id(items[position]) in inside.found or inside.suspects(_nothing_stays):
-            return False
-    return all(type(one) in _ATOMS or sys.getrefcount(one) <= _OURS or not can_change(one) for one in items)
+    inside = reach([items], _nothing_stays, limit)
+    if not inside.complete:
+        return False
+    # What has one reference belongs to one item. Classes and the like have more, and do not matter.
+    counts = zip(inside.found.values(), _counts(inside.found), strict=True)
+    return not _what_can_change([one for one, count in counts if count - _OURS > 1], _nothing_stays)
 
 
 def _nothing_stays(value: Any) -> bool:
