@@ -89,6 +89,8 @@ class SharedMemory:
         """Ids of bytearrays that are captured as values of their own: no array may share their memory."""
         self.met: list[Any] = []
         """The arrays of this pass, where the job uses torch: tensors may share their memory."""
+        self.refused: Any = None
+        """The array whose sharing was refused last, until it is taken: for the name of the variable that leads to it."""
         self._seen: dict[int, tuple[Any, int]] = {}
         self._spans: dict[int, OutOfBand] = {}
 
@@ -124,6 +126,7 @@ class SharedMemory:
             self._seen[id(root)] = (root, 1)
         if array.dtype.hasobject:
             if id(root) in self.shared_roots:
+                self.refused = array
                 raise UncapturableError("arrays of objects share memory", fix="copy one of them: a = a.copy()")
             return NotImplemented
         if id(root) in self.shared_roots or id(root) in self.foreign:
@@ -140,6 +143,7 @@ class SharedMemory:
         _, count = self._seen.get(id(root), (root, 0))
         self._seen[id(root)] = (root, count + 1)
         if count or id(root) in self.shared_roots or self._visible_root(root) is not None:
+            self.refused = array
             raise UncapturableError(
                 f"a {type(array).__name__} shares its memory with another array", fix="copy it: a = a.copy()"
             )
@@ -148,6 +152,7 @@ class SharedMemory:
     def _of_root(self, array: Any, root: Any) -> Any:
         numpy = sys.modules["numpy"]
         if type(root) not in (numpy.ndarray, bytes, bytearray) or id(root) in self.foreign:
+            self.refused = array
             raise UncapturableError(
                 f"an array shares the memory of a {type(root).__name__} that is captured, or of another array",
                 fix="copy it: a = a.copy()",

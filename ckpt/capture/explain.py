@@ -20,6 +20,7 @@ _DEPTH = 60
 _GROUP = 16
 _HEAP_TYPE = 1 << 9
 """The flag of classes that are made while the program runs; extension modules make such, too."""
+_SEEN = 100_000
 _ATOMS = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, range)
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
@@ -38,6 +39,20 @@ def find_uncapturable(value: object, name: str, try_pickle: TryPickle) -> tuple[
     if error is None:
         raise ValueError(f"{name} can be pickled")
     return search.explore(value, name, 0) or (name, value, error)
+
+
+def path_to(part: object, value: object, name: str) -> str | None:
+    """How ``value``, which is called ``name``, leads to the very object ``part``; None if it does not, as far as is looked."""
+    pending, seen = deque([(name, value)]), {id(value): value}
+    while pending and part is not None and len(seen) < _SEEN:
+        path, one = pending.popleft()
+        if one is part:
+            return path
+        for segment, child in children(one):
+            if id(child) not in seen and not isinstance(child, _ATOMS):
+                seen[id(child)] = child  # kept, so that its id stays its own
+                pending.append((path + segment, child))
+    return None
 
 
 class _Search:

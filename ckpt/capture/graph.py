@@ -43,6 +43,11 @@ class Graph:
         """Whether the layers above look the value up again: it is the same object after a resume."""
         return self._special(type(value)) is not None and kind_of(value) is not None
 
+    def take_refused(self) -> Any:
+        """The array that the last ``dump`` failed over because of its memory; None if it was something else."""
+        refused, self._memory.refused = self._memory.refused, None
+        return refused
+
     def dump(self, value: object, scene: Scene) -> tuple[bytes, list[Any]]:
         """(skeleton, live buffers). Raises whatever pickling raises; the caller finds the variable's name."""
         self._scene = scene

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt.capture import explain, frames
+from ckpt.capture import frames
 from ckpt.capture.arrays import parts_by_name
+from ckpt.capture.explain import path_to
 from ckpt.capture.graph import Graph
 from ckpt.capture.held import EXCEPTION, Path, first_by_value, is_spent, kept_by_walking, resolve, text_of
 from ckpt.capture.operands import led_to, on_the_stack
 from ckpt.capture.randomness import read_random_state, write_random_state
 from ckpt.capture.rebuild import Scene, find_global
+from ckpt.capture.refused import explained, place, torn_by_expression, torn_by_loop
+from ckpt.capture.sharing import Variables, shared_with
 from ckpt.capture.slots import operands, slot_names
 from ckpt.capture.visible import Visible, contents_of, has_state_dict, kind_of, refill
 from ckpt.errors import CkptError, ReplayDivergedError, UncapturableError
@@ -73,10 +76,7 @@ class StateCapture:
         raise self._named(scene, extras, failure) from failure
 
     def _scene(self, chain: list[types.FrameType], extras: Extras, held: Held) -> Scene:
-        scene = Scene(chain, [frames.read_variables(frame)[0] for frame in chain])
-        scene.remade = {id(one) for one in extras.remade}
-        for name in self._recreate:
-            self._find_recreated(name, scene)
+        scene = self._seen(chain, extras.remade)
         for number, paths in enumerate(held):
             for path in paths:
                 value = resolve(path, scene.locals[number])
@@ -93,6 +93,13 @@ class StateCapture:
             stack = on_the_stack(frame) if number + 1 < len(chain) else []
             for one in led_to(stack + waits, lambda value: self._stays(value, scene)):
                 scene.on_stack[id(one)] = (number, one)
+        return scene
+
+    def _seen(self, chain: list[types.FrameType], remade: list[Any]) -> Scene:
+        scene = Scene(chain, [frames.read_variables(frame)[0] for frame in chain])
+        scene.remade = {id(one) for one in remade}
+        for name in self._recreate:
+            self._find_recreated(name, scene)
         return scene
 
     def _stays(self, value: Any, scene: Scene) -> bool:
@@ -121,8 +128,8 @@ class StateCapture:
             gone = is_spent(value) or how == "emptied"
             culprit = value if gone else first_by_value(kept_by_walking(value, how), in_place)
             if culprit is not None:
-                where = f"{_place(scene.frames[number])}, variable {text_of(path)}"
-                raise _torn_by_loop(culprit, where) if kind == "walked" else _torn_by_expression(culprit, where)
+                where = f"{place(scene.frames[number])}, variable {text_of(path)}"
+                raise torn_by_loop(culprit, where) if kind == "walked" else torn_by_expression(culprit, where)
 
     def _find_recreated(self, path: str, scene: Scene) -> None:
         first, *rest = path.split(".")
@@ -139,6 +146,29 @@ class StateCapture:
     def by_value(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Those of ``variables`` that come back as other objects than the ones that the code makes again."""
         return {name: value for name, value in variables.items() if self._visible.number(value) is None}
+
+    def shared_with(
+        self, iterable: Any, chain: list[types.FrameType], remade: list[Any], more: Callable[[], list[tuple[str, Any]]]
+    ) -> str | None:
+        """See ``sharing``; ``remade`` are the iterables that the code makes again, ``iterable`` among them, and ``more``
+        gives what comes back besides variables."""
+        left = {id(one) for frame in chain for one in frame.f_globals.values()} | {id(one) for one in remade}
+
+        def stays(value: Any) -> bool:
+            return id(value) in left or self._visible.number(value) is not None or self._graph.goes_by_name(value)
+
+        def read() -> Variables:
+            scene = self._seen(chain, remade)
+            named = [
+                (name, value, 0 if name in (*frame.f_code.co_cellvars, *frame.f_code.co_freevars) else 1)
+                for frame, variables in zip(chain, scene.locals, strict=True)
+                for name, value in variables.items()
+            ] + [(name, value, 0) for name, value in more()]
+            left.update(scene.recreated, (id(value) for name, value, _ in named if self._is_remade(name, value, scene)))
+            kept = [one for one in named if not stays(one[1])]
+            return Variables(*map(list, zip(*kept, strict=True))) if kept else Variables([], [], [])
+
+        return shared_with(iterable, read, stays)
 
     def _is_remade(self, name: str, value: Any, scene: Scene) -> bool:
         kind = type(value)
@@ -189,7 +219,7 @@ class StateCapture:
             skeleton, buffers = self._graph.dump(state, scene)
             if scene.used_globals == used:
                 for number, value in scene.torn[:1]:
-                    raise _torn_by_expression(value, _place(scene.frames[number]))
+                    raise torn_by_expression(value, place(scene.frames[number]))
                 return Captured(skeleton, buffers, captured, remade, parts_by_name(named, buffers))
 
     def _visible_types(self) -> list[str]:
@@ -222,17 +252,21 @@ class StateCapture:
         def try_pickle(value: Any) -> None:
             self._graph.dump(value, scene)
 
+        culprit = self._graph.take_refused()
         for where, name, value in self._suspects(scene, extras):
             if self._fails(value, scene):
-                return _explained(value, name, try_pickle, where)
+                return explained(value, name, try_pickle, where)
         if isinstance(failure, UncapturableError):
+            # No variable fails by itself where two of them share what they may not.
+            paths = (where + path for where, name, value in self._suspects(scene, extras) if (path := path_to(culprit, value, name)))
+            failure.where = failure.where or next(paths, "")
             return failure
         return UncapturableError(f"the state cannot be saved ({type(failure).__name__}: {failure})")
 
     def _suspects(self, scene: Scene, extras: Extras) -> Iterator[tuple[str, str, Any]]:
         """(where, name, value) of everything that a state is made of."""
         for frame, variables in zip(scene.frames, scene.locals, strict=True):
-            where = f"{_place(frame)}, variable "
+            where = f"{place(frame)}, variable "
             for name, value in variables.items():
                 if not self._is_remade(name, value, scene):
                     yield where, name, value
@@ -357,36 +391,3 @@ def _find_globals(frame: types.FrameType, scene: Scene, graph: Graph) -> None:
 _NO_MODULE = types.ModuleType("none")
 _CONTAINERS = (list, dict, set, bytearray)
 _BY_NAME_ANYWAY = {types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, str, int, float, bool, tuple}
-
-
-def _place(frame: types.FrameType) -> str:
-    return f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
-
-
-def _torn_by_loop(culprit: Any, where: str) -> UncapturableError:
-    return UncapturableError(
-        f"an unmarked loop around the marked one goes through a {type(culprit).__name__} of it, which would come back as "
-        "another object",
-        where=where,
-        fix="mark that loop, too: for ... in ckpt.loop(...)",
-    )
-
-
-def _torn_by_expression(culprit: Any, where: str) -> UncapturableError:
-    return UncapturableError(
-        f"the expression around a call that leads to a marked loop, or a result or an exception that waits for a finally "
-        f"block, holds on to a {type(culprit).__name__}, which would come back as another object",
-        where=where,
-        fix="make that call a statement of its own; write a comprehension, map(...) or the like as a for statement: "
-        "for ... in ckpt.loop(...); return or raise behind the finally block",
-    )
-
-
-def _explained(value: Any, name: str, try_pickle: Any, where: str) -> UncapturableError:
-    path, culprit, error = explain.find_uncapturable(value, name, try_pickle)
-    what = error.what if isinstance(error, UncapturableError) else f"{type(error).__name__}: {error}"
-    fix = error.fix if isinstance(error, UncapturableError) and error.fix else explain.advice(culprit, path)
-    return UncapturableError(
-        f"a {type(culprit).__module__}.{type(culprit).__qualname__} cannot be saved ({what})", where=where + path, fix=fix
-    )
-

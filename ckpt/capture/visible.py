@@ -13,6 +13,7 @@ import collections
 import io
 import random
 import sys
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -310,7 +311,8 @@ class Visible:
                 self._number(value, kind, (parent, access))
                 parent, access = self._numbers[id(value)], ""
             self._refuse_unordered(value, parent, access)
-            pending += reversed([(item, parent, access + step) for item, step in lead_to(value, kind)])
+            steps = _in_closure(value) if type(value) is types.FunctionType else lead_to(value, kind)
+            pending += reversed([(item, parent, access + step) for item, step in steps])
 
     def _refuse_unordered(self, value: Any, parent: int | None, access: str) -> None:
         """Objects that can change, in a set or as keys, have no order in which another process could number them."""
@@ -360,6 +362,22 @@ def lead_to(value: Any, kind: str | None) -> Iterator[tuple[Any, str]]:
         yield from ((value[key], f"[{key!r}]") for key in keys if type(value[key]) not in _IMMUTABLE)
     if kind == "attributes" or _is_frozen(type(value)) or (kind in ("list", "dict") and type(value) not in (list, dict)):
         yield from ((item, f".{name}") for name, item in sorted(_attributes(value).items()))
+
+
+def _in_closure(function: types.FunctionType) -> Iterator[tuple[Any, str]]:
+    """What the cells of a function hold that was defined inside another one, and that no module has under a name."""
+    if hasattr(function, "__ckpt_marker__"):
+        yield from [(function.__wrapped__, "")] if hasattr(function, "__wrapped__") else []
+        return
+    if "<locals>" not in function.__qualname__ or any(one is function for one in function.__globals__.values()):
+        return
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            continue  # not bound yet
+        if type(value) not in _IMMUTABLE and type(value).__module__.partition(".")[0] != "ckpt":
+            yield value, f".{name}"
 
 
 def _order(key: Any) -> tuple[str, str]:

@@ -81,7 +81,7 @@ class AdvancedSource:
 
     begins = "first"
     remade = True
-    private = False
+    private = unshared = False
     moved = False
     length = None
 
@@ -120,7 +120,7 @@ class AdvancedSource:
 class LazySource:
     """An async iterable that travels with the state and is consumed again, or whose ``state_dict`` says where it is."""
 
-    private = False
+    private = unshared = False
     moved = False
     length = None
 

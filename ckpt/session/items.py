@@ -37,15 +37,15 @@ def item_mark(item: Any, place: int) -> Mark | None:
 def base_mark(source: Source | None, index: int, last: Any) -> Mark | None:
     """What to recognise the input by when it is started again at ``index``; ``last`` is the last consumed item.
 
-    An item that the job may have changed cannot be recognised in an input that was made again. An item of a private
-    list is as it was made until it is handed out. Where the job has moved the items of its input, nothing is where an
-    input that was made again has it.
+    An item that the job may have changed cannot be recognised in an input that was made again. One that can change is as
+    it was made until it is handed out if nobody but a private list ever led to it. Where the job has moved the items of
+    its input, nothing is where an input that was made again has it.
     """
     if index > 0 and is_immutable(last):
         return item_mark(last, -1) if _is_at(source, index - 1, last) else None
     if source is not None and source.private:
         known, following = source.item(index)
-        return item_mark(following, 0) if known else None
+        return item_mark(following, 0) if known and (source.unshared or is_immutable(following)) else None
     return None
 
 

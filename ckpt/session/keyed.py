@@ -44,7 +44,7 @@ class KeyedItems:
         self.done = bytearray()
         self._known: set[bytes] = set()
         self._travels = not in_place and travels(iterable, where, private=private)
-        self._private = private
+        self._private, self._in_place = private, in_place
         self._watch(None if private or not self._travels else _holder(iterable))
 
     def _watch(self, shared: Any) -> None:
@@ -59,6 +59,13 @@ class KeyedItems:
     def saved(self) -> Any:
         """The keys that are done, for the state."""
         return OutOfBand(self.done)
+
+    @property
+    def remade(self) -> bool:
+        """Whether only the code makes the iterable again."""
+        if hasattr(type(self.iterable), "__next__") or is_asynchronous(self.iterable):
+            return True
+        return self._private and not self._travels and not self._in_place
 
     def travelling(self) -> Any:
         """The items, for the state; None where the code makes the very same again.

@@ -5,7 +5,6 @@ Its fast lane is a few bytecodes per item: hand the item out, count, look whethe
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,33 +20,14 @@ if TYPE_CHECKING:
     from ckpt.session.run import Run
 
 
-@functools.cache
-def _references_of_a_temporary() -> int:
-    """What ``sys.getrefcount`` says of an argument that was passed on once and that nobody else holds.
-
-    Measured with calls of the same shape as ``ckpt.loop(...)``. A count above it means that somebody else may hold the
-    iterable; the state is then larger than it may have to be, never smaller.
-    """
-
-    class Probe:
-        def __init__(self, iterable: Any) -> None:
-            self.count = sys.getrefcount(iterable)
-
-    def passing_on(iterable: Any) -> int:
-        return Probe(iterable).count
-
-    return passing_on([])
-
-
 class MarkedLoop:
     """What ``ckpt.loop(...)`` gives inside a job. Has a length if its iterable has one."""
 
-    __slots__ = ("_iterable", "_key", "_name", "_private", "_progress", "_run", "_site")
+    __slots__ = ("_iterable", "_key", "_name", "_progress", "_run", "_site")
 
     def __init__(
         self, run: Run, iterable: Any, site: LoopSite, name: str | None, key: Any, progress: bool | None
     ) -> None:
-        self._private = sys.getrefcount(iterable) <= _references_of_a_temporary()
         self._run, self._iterable, self._site = run, iterable, site
         self._name, self._key, self._progress = name, key, progress
 
@@ -62,7 +42,8 @@ class MarkedLoop:
             return iter(self._iterable)
         if is_asynchronous(self._iterable):
             raise wrong_statement(self._iterable, "async for")
-        return self._keyed() if self._key is not None else self._indexed()
+        private = self._is_private()
+        return self._keyed(private) if self._key is not None else self._indexed(private)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         if not self._run.alive:
@@ -70,15 +51,20 @@ class MarkedLoop:
             return iterator
         if not hasattr(type(self._iterable), "__aiter__"):
             raise wrong_statement(self._iterable, "for")
-        given = Input(self._iterable, self._key, self._private, awaited=True)
+        given = Input(self._iterable, self._key, self._is_private(), awaited=True)
         return AsyncLoop(self._run, self._site, self._name, given, self._progress)
 
-    def _indexed(self) -> Iterator[Any]:
+    def _is_private(self) -> bool:
+        """Whether nobody else holds the iterable. Asked where the loop begins and not where it is given: until the call of
+        ``ckpt.loop`` is over, a call with ``*args`` or ``**options`` holds its arguments a second time."""
+        return sys.getrefcount(self._iterable) <= _REFERENCES
+
+    def _indexed(self, private: bool) -> Iterator[Any]:
         run = self._run
         if run.finished and not run.track.replaying:
             return
         track, attention = run.track, run.attention
-        node, items = track.enter(self._site, self._name, Input(self._iterable, None, self._private))
+        node, items = track.enter(self._site, self._name, Input(self._iterable, None, private))
         run.show(node, self._progress)
         if node.status != "active":
             return
@@ -108,12 +94,12 @@ class MarkedLoop:
             raise
         track.exhausted(node)
 
-    def _keyed(self) -> Iterator[Any]:
+    def _keyed(self, private: bool) -> Iterator[Any]:
         run = self._run
         if run.finished and not run.track.replaying:
             return
         track, attention = run.track, run.attention
-        node, items = track.enter(self._site, self._name, Input(self._iterable, self._key, self._private))
+        node, items = track.enter(self._site, self._name, Input(self._iterable, self._key, private))
         run.show(node, self._progress)
         if node.status != "active":
             return
@@ -143,3 +129,18 @@ class MarkedLoop:
             track.closed(node, raised=True)
             raise
         track.exhausted(node)
+
+
+class _Slot:
+    __slots__ = ("given",)
+
+    def __init__(self) -> None:
+        self.given: Any = []
+
+    def references(self) -> int:
+        return sys.getrefcount(self.given)
+
+
+_REFERENCES = _Slot().references()
+"""What ``sys.getrefcount`` says of an object that one slot refers to and nobody else. A count above it means that somebody
+else may hold the iterable; the state is then larger than it may have to be, never smaller."""

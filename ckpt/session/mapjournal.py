@@ -247,7 +247,7 @@ class MapSource:
 
     begins = "loaded"
     remade = True
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, results: Results, journal: MapJournal) -> None:

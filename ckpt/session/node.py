@@ -15,7 +15,7 @@ from ckpt.capture.held import Path
 from ckpt.checkpointer import Kept
 from ckpt.format.path import PathNode
 from ckpt.protocols import Clock
-from ckpt.session.asources import AdvancedSource, is_asynchronous
+from ckpt.session.asources import AdvancedSource
 from ckpt.session.callee import Calls
 from ckpt.session.items import Mark, base_mark
 from ckpt.session.keyed import KeyedItems
@@ -170,9 +170,7 @@ class Node:
         """Iterables of this node and those below it that only the code makes again."""
         if self.source is not None and self.source.remade:
             yield self.source.iterable
-        elif self.keyed is not None and (
-            hasattr(type(self.keyed.iterable), "__next__") or is_asynchronous(self.keyed.iterable)
-        ):
+        elif self.keyed is not None and self.keyed.remade:
             yield self.keyed.iterable
         for child in self.children:
             yield from child.remade()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 from ckpt.asynchrony import running_loop
+from ckpt.capture.sharing import UNKNOWN
+from ckpt.capture.state import StateCapture
 from ckpt.errors import CkptError, OptionError, ReplayDivergedError, UncapturableError, UnsupportedCodeError
 from ckpt.format.path import PathNode
 from ckpt.session import current
+from ckpt.session.conductor import Conductor
 from ckpt.session.node import Node
-from ckpt.session.sources import works_on
+from ckpt.session.sources import StatefulSource
 
 _DIVERGED_FIX = "the code before the loop must take the same way: record what differs with ckpt.step(...), or fresh=True"
 
@@ -51,16 +54,47 @@ def left_open(inner: Node, outer: Node) -> UnsupportedCodeError:
     )
 
 
-def refuse_entangled(iterable: Any, variables: Mapping[str, Any], where: str) -> None:
-    """Refuse an input, made again by the code, that holds on to an object which comes back as another one."""
-    name = works_on(iterable, variables)
-    if name is not None:
-        raise UnsupportedCodeError(
-            f"the {type(iterable).__name__} that this loop consumes works on variable {name!r}, and would not see "
-            "what happens to it after a resume",
+def refuse_entangled(
+    node: Node, remade: list[Any], capture: StateCapture, chain: list[types.FrameType], conductor: Conductor, where: str
+) -> None:
+    """Refuse an input of ``node``, one of those that the code makes again (``remade``), that leads to an object which
+    comes back as another one: with the variables of ``chain``, or with the state of a block."""
+
+    def in_block() -> list[tuple[str, Any]]:
+        if chain:  # a job's namespace is put back in place
+            return []
+        namespaces = conductor.values_to_save().get("namespaces", ())
+        return [(f"state.{name}", value) for one in namespaces for name, value in one.items()]
+
+    for iterable in node.remade():
+        if isinstance(node.source, StatefulSource) and not hasattr(type(iterable), "__next__"):
+            continue  # its class says itself what of it is saved
+        shared = capture.shared_with(iterable, chain, remade, in_block)
+        if shared is not None:
+            raise _entangled(iterable, shared, where)
+
+
+def _entangled(iterable: Any, shared: str, where: str) -> UnsupportedCodeError:
+    """What is said of an ``iterable`` that works on variable ``shared``."""
+    kind = type(iterable).__name__
+    if shared == UNKNOWN:
+        return UnsupportedCodeError(
+            f"the {kind} that this loop consumes leads to so many objects, or the variables do, that it cannot be told whether "
+            "they share one; what happens to it would not be seen on both sides after a resume",
             where=where,
-            fix=f"loop over {name} itself, or over a list: ckpt.loop(list(...))",
+            fix="loop over a list: ckpt.loop(list(...)); or have the objects made by the iterator itself",
         )
+    fix = f"loop over {shared} itself, or over a list: ckpt.loop(list(...))"
+    if type(iterable).__module__.partition(".")[0] == "tqdm":
+        fix = f"put the bar around the loop: {kind}(ckpt.loop({shared}))"
+    elif not shared.startswith("state."):
+        fix += f"; where the job never changes it: @ckpt.job(recreate=({shared!r},))"
+    return UnsupportedCodeError(
+        f"the {kind} that this loop consumes works on variable {shared!r}, or on something that it leads to, and would "
+        "not see what happens to it after a resume",
+        where=where,
+        fix=fix,
+    )
 
 
 def refuse_tasks(run: Any, chain: list[types.FrameType], recreate: tuple[str, ...]) -> None:

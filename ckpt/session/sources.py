@@ -11,11 +11,10 @@ import collections.abc
 import gc
 import io
 import sys
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
-from ckpt.capture.visible import kind_of
+from ckpt.capture.sharing import are_apart, is_alone
 from ckpt.errors import InputChangedError, UnsupportedCodeError
 from ckpt.session.asources import async_source_of, is_asynchronous
 from ckpt.session.items import ATOMS
@@ -34,6 +33,8 @@ class Source(Protocol):
 
     private: bool
     """Whether nobody but the loop refers to it, and it is a sequence."""
+    unshared: bool
+    """Whether its items, too, are as they were made until they are handed out: no variable leads to one, and no other item."""
 
     @property
     def moved(self) -> bool:
@@ -67,6 +68,7 @@ class IndexedSource:
         self.iterable, self.private = iterable, private
         self._given_length = len(iterable)
         self.travels = not (private and _items_are_immutable(iterable))
+        self.unshared = private and (not self.travels or (type(iterable) in (list, tuple) and are_apart(iterable)))
 
     @property
     def length(self) -> int | None:
@@ -101,8 +103,10 @@ class IndexedSource:
 
 
 def _items_are_immutable(iterable: Any) -> bool:
-    if type(iterable) in (range, str, bytes) or _is_array(iterable):
+    if type(iterable) in (range, str, bytes):
         return True
+    if _is_array(iterable):
+        return not iterable.dtype.hasobject and is_alone(iterable)
     return type(iterable) in (list, tuple) and set(map(type, iterable)) <= ATOMS
 
 
@@ -120,7 +124,7 @@ class TravellingSource:
 
     begins = "written"
     remade = False
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
@@ -155,7 +159,7 @@ class IteratorSource:
 
     begins = "written"
     remade = False
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
@@ -211,6 +215,9 @@ _SAVED_ITERATORS = {
     type(iter([])),
     type(iter(())),
     type(iter(range(0))),
+    type(iter("")),
+    type(iter("\u03b1")),
+    type(iter(b"")),
     type(reversed([])),
     type(iter(_EMPTY.keys())),
     type(iter(_EMPTY.values())),
@@ -223,7 +230,7 @@ class ConsumedSource:
 
     begins = "first"
     remade = True
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any, passed: Callable[[], None]) -> None:
@@ -280,7 +287,7 @@ class StatefulSource:
 
     begins = "loaded"
     remade = True
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any) -> None:
@@ -307,7 +314,7 @@ class FileSource:
 
     begins = "loaded"
     remade = False
-    private = False
+    private = unshared = False
     moved = False
 
     def __init__(self, iterable: Any) -> None:
@@ -369,25 +376,3 @@ def travels(iterable: Any, where: str, *, private: bool) -> bool:
     if is_asynchronous(iterable):
         return False
     return source_of(iterable, where, private=private, passed=lambda: None).begins == "written" and not hasattr(type(iterable), "__next__")
-
-
-def works_on(iterable: Any, values: Mapping[str, Any]) -> str | None:
-    """The variable whose object a generator (or other iterator made again) holds on to, if it can change.
-
-    After a resume that variable is another object than the one which the generator made again holds.
-    """
-    if not hasattr(type(iterable), "__next__") and not hasattr(type(iterable), "__anext__"):
-        return None
-    held = {id(value): name for name, value in values.items() if kind_of(value) is not None}
-    layer, seen = [iterable], set[int]()
-    for _ in range(_DEPTH):
-        layer = [one for one in gc.get_referents(*layer) if type(one) not in _NOT_FOLLOWED and id(one) not in seen]
-        seen.update(map(id, layer))
-        for one in layer:
-            if id(one) in held and one is not iterable:
-                return held[id(one)]
-    return None
-
-
-_DEPTH = 4
-_NOT_FOLLOWED = (*ATOMS, types.ModuleType, types.CodeType, types.FunctionType, types.CellType, type, types.FrameType)

@@ -90,9 +90,7 @@ class Track:
         node = self._new_node(site, name, parent, frame)
         where = f"{site.qualname}, line {site.line}"
         give(node, given, where, self._capture, self._conductor.replaying)
-        for iterable in node.remade():
-            for one in self.chain(frame):
-                refuse_entangled(iterable, self._capture.by_value(frames.read_variables(one)[0]), where)
+        refuse_entangled(node, list(self.root.remade()), self._capture, self.chain(frame), self._conductor, where)
         # The entry that stands for others is reached with the variables of the first: its input has to come with it.
         node.collapsible = node.collapsible and can_travel(node.source)
         if saved is not None:

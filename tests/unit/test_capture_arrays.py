@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,27 @@ def test_arrays_of_objects_that_share_memory_are_refused() -> None:
     with pytest.raises(ckpt.errors.UncapturableError, match="arrays of objects share memory") as refused:
         through_a_state([objects, objects[:1]])
     assert "copy" in refused.value.fix
+
+
+def test_refusal_of_shared_memory_names_the_variable(scratch: Path) -> None:
+    @ckpt.job
+    def objects() -> Any:
+        table = np.zeros(3, dtype=[("a", "i4"), ("b", "O")])
+        held = {"column": table["a"]}
+        for i in ckpt.loop(range(3)):
+            held["column"][i] = i
+
+    @ckpt.job
+    def masked() -> Any:
+        whole = [np.ma.masked_array(np.arange(6.0))]
+        part = whole[0][1:3]
+        for i in ckpt.loop(range(3)):
+            part[0] = i
+
+    for job, names in ((objects, r"variable (table|held\['column'\])"), (masked, r"variable (part|whole\[0\])")):
+        with pytest.raises(ckpt.errors.UncapturableError, match="memory") as refused:
+            attempt(job, (), scratch / "store")
+        assert re.search(f"{names}$", refused.value.where), refused.value.where
 
 
 def test_one_object_in_two_arrays_of_objects_stays_one() -> None:

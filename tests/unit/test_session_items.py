@@ -61,6 +61,28 @@ def test_next_item_of_a_private_list_is_the_mark_where_the_last_one_is_none() ->
     assert base_mark(private, 0, None) == item_mark([1], 0)
 
 
+def test_next_item_that_can_change_is_no_mark_where_something_else_leads_to_it() -> None:
+    row: list[Any] = [2]
+    pair: list[Any] = [1, row]
+    for items in ([[1], row], [[1], [row]], [pair, (1, row)], [[1], {"row": row}], [[1], Point(1, row)]):
+        assert base_mark(IndexedSource(items, private=True), 1, [1]) is None
+    twice = [3]
+    given = [[1], twice, twice]
+    del twice
+    assert base_mark(IndexedSource(given, private=True), 1, [1]) is None
+    assert base_mark(IndexedSource([row, (2,)], private=True), 1, [1]) == item_mark((2,), 0), "it cannot change"
+    many = [[n] for n in range(5000)]
+    assert base_mark(IndexedSource(many, private=True), 1, [1]) is None, "too many to look at each time"
+
+
+def test_next_item_is_no_mark_once_it_was_shared() -> None:
+    row: list[Any] = [2]
+    given = IndexedSource([[1], row], private=True)
+    row.append(3)
+    del row
+    assert base_mark(given, 1, [1]) is None
+
+
 def test_item_without_a_digest_has_no_mark_and_is_not_checked() -> None:
     assert item_mark(object(), 0) is None
     check_item(object(), item_mark(1, 0), 0, "here")
@@ -178,6 +200,15 @@ def test_refused_run_goes_on_with_the_old_input_given_back(scratch: Path) -> Non
         resumed_with(fresh_list, [*"Xabcde"], scratch / "store")
     ITEMS[:] = "abcde"
     assert attempt(works, (fresh_list,), scratch / "store") == [*"abcde"]
+
+
+def fresh_rows() -> list[Any]:
+    return [{"name": one, "at": [one]} for one in ITEMS]
+
+
+def test_next_item_of_fresh_rows_that_is_another_one_is_refused(scratch: Path) -> None:
+    with pytest.raises(InputChangedError, match="item 2 was <dict>"):
+        resumed_with(fresh_rows, [*"abXde"], scratch / "store")
 
 
 @ckpt.job(key="nested")
