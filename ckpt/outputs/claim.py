@@ -2,6 +2,7 @@
 
 A claim is created whole and durably, if absent, before the run writes its first byte; so of several runs one has the file.
 It stays until that run is finished: a run that was killed may still be resumed, and would cut off what another one wrote.
+A claim that somebody deleted is made again only where a state says where the run's part begins, and nothing lies behind it.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ _held: dict[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The run that writes: its address, the id of its store, and where that is (for messages)."""
+    """The run that writes: its address, the id of its store, where that is (for messages), and the run that it is a fork of."""
 
     address: str
     store_id: str
     store_url: str
+    fork_of: str = ""
 
     def to_json(self, **more: Any) -> bytes:
         facts = {"run": self.address, "store_id": self.store_id, "store": self.store_url, **more}
@@ -66,8 +68,9 @@ class LocalClaim:
                 os.close(self._fd)
 
 
-def claim_local(path: str, owner: Owner, *, truncates: bool) -> LocalClaim:
-    """Claim the file at the absolute ``path``; ``truncates``: it is to begin empty if this run has not begun it yet.
+def claim_local(path: str, owner: Owner, start: int | None) -> LocalClaim | None:
+    """Claim the file at the absolute ``path``, of which the run's part begins at ``start`` if no claim says so yet; with None
+    only a claim that is there is taken.
 
     OutputBusyError (another run's, or another process has it open), OutputChangedError (the claim is damaged).
     """
@@ -79,8 +82,9 @@ def claim_local(path: str, owner: Owner, *, truncates: bool) -> LocalClaim:
             fd = _open_locked(place, path)
             if fd is not None:
                 return _take(path, fd, owner)
-            size = 0 if truncates or not os.path.exists(path) else os.stat(path).st_size
-            LocalStorage(Path(path).parent).put_if_absent(os.path.basename(place), owner.to_json(start=size))
+            if start is None:
+                return None
+            LocalStorage(Path(path).parent).put_if_absent(os.path.basename(place), owner.to_json(start=start))
     raise StorageError("its claim appears and vanishes", where=place, fix="see who else removes it, then run again")
 
 
@@ -142,11 +146,11 @@ def check_owner(claim: Mapping[str, Any], owner: Owner, path: str, place: str) -
     """OutputBusyError if the claim is another run's."""
     if owner.is_of(claim):
         return
+    fix = f"finish that run, or write to another path; to give up what it wrote, delete the file and {place}"
+    if owner.fork_of and (claim.get("run"), claim.get("store_id")) == (owner.fork_of, owner.store_id):
+        fix += f'; to go on with its bytes, hand it over: in {place}, write "{owner.address}" for "{owner.fork_of}"'
     raise _busy(
-        path,
-        f"it belongs to run {claim.get('run')} of store {claim.get('store')}, which has not finished it",
-        f"finish that run, or write to another path; to give up what it wrote, delete the file and {place}; "
-        f"to go on with its bytes (a fork), delete {place} only",
+        path, f"it belongs to run {claim.get('run')} of store {claim.get('store')}, which has not finished it", fix
     )
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ckpt import events, host
@@ -36,6 +36,10 @@ class Sink(Protocol):
     where: str
     start: int
     """Length when the run first opened it, bytes."""
+
+    def begin(self, saved: Mapping[str, Any] | None) -> None:
+        """The claim is there on return. ``saved``: what the newest state says of the output; None if no state names it.
+        OutputBusyError, OutputChangedError (the claim was deleted, and what is the run's cannot be known), StorageError."""
 
     def cut(self, length: int, crc: int, more: Any) -> None:
         """Go on behind the first ``length`` bytes, which have to be there. ``crc`` is that of the run's own bytes,
@@ -82,6 +86,7 @@ class _Entry:
         self.length = sink.start if sink is not None else 0
         self.crc = 0
         self._base: tuple[int, int, Any] = (self.length, 0, None)
+        self._saved: dict[str, Any] | None = None
         self._buffer = bytearray()
         self._spool: Any = None
         self.handle = Output(self)
@@ -113,6 +118,7 @@ class _Entry:
         return {
             "name": self.name,
             "settings": self.settings.values(),
+            "start": self.sink.start if self.sink is not None else 0,
             "length": self.length,
             "crc": self.crc,
             "encoder": self.encoder.getstate() if self.encoder is not None else 0,
@@ -122,7 +128,7 @@ class _Entry:
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.length, self.crc, self.opens = saved["length"], saved["crc"], saved["opens"]
-        self._base = (self.length, self.crc, saved["sink"])
+        self._base, self._saved = (self.length, self.crc, saved["sink"]), saved
         if self.encoder is not None:
             self.encoder.setstate(saved["encoder"])
         self.begin_replay()
@@ -138,6 +144,7 @@ class _Entry:
         """The resume point is reached: cut the file to the last state, and write what was run again since."""
         assert self.sink is not None
         self.flush()
+        self.sink.begin(self._saved)
         self.sink.cut(*self._base)
         spool, self._spool = self._spool, None
         if spool is not None:

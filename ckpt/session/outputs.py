@@ -10,6 +10,7 @@ from typing import Any
 
 from ckpt.errors import UncapturableError
 from ckpt.format.names import RunNames
+from ckpt.history import FORK, History
 from ckpt.log import LogWriter
 from ckpt.outputs import Output, Outputs, Owner, Settings
 from ckpt.outputs.registry import closed_output, tag_of
@@ -20,10 +21,11 @@ _CSV_WRITER = type(csv.writer(types.SimpleNamespace(write=len)))
 _FORMAT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace", "strict")
 
 
-def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, *, over: bool) -> Outputs:
+def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, history: History, *, over: bool) -> Outputs:
     """The outputs of a new attempt."""
+    origin = next((str(one.head[FORK]).rpartition("@")[0] for one in history.starts if FORK in one.head), "")
     return Outputs(
-        Owner(names.address, root.store_id, root.url),
+        Owner(names.address, root.store_id, root.url, origin),
         over=over,
         new_tag=lambda: tag_of(log.epoch),
         check_current=log.check_current,
