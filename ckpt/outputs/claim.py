@@ -48,6 +48,11 @@ class Owner:
         return (claim.get("run"), claim.get("store_id")) == (self.address, self.store_id)
 
 
+def size_of(path: str) -> int:
+    """Length of the file, 0 where there is none."""
+    return os.stat(path).st_size if os.path.exists(path) else 0
+
+
 class LocalClaim:
     """The claim of this run on a local file, locked until ``close`` or the end of the process."""
 

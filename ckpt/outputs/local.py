@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt.errors import OutputBusyError, OutputChangedError, StorageError, StorageFullError
-from ckpt.outputs.claim import SUFFIX, Owner, claim_local
+from ckpt.outputs.claim import SUFFIX, Owner, claim_local, size_of
 from ckpt.storage.files import read_at, sync_data, sync_folder, write_all
 
 _PIECE = 1 << 20
@@ -36,7 +36,7 @@ class LocalSink:
             self.start = self._claim.start if self._claim is not None else self._size_before()
 
     def _size_before(self) -> int:
-        return os.stat(self.where).st_size if not self._truncates and os.path.exists(self.where) else 0
+        return 0 if self._truncates else size_of(self.where)
 
     def begin(self, saved: Mapping[str, Any] | None) -> None:
         with self._errors("open"):
@@ -47,11 +47,12 @@ class LocalSink:
 
     def _start_of(self, saved: Mapping[str, Any] | None) -> int:
         """Where the run's part begins, there being no claim: this run never had the file, or it did and somebody deleted it."""
-        size = self._size_before()
         if saved is not None:
+            size = size_of(self.where)
             if size > saved["length"] or ("start" not in saved and not self._truncates):
                 raise self._unclaimed(size, saved)
             return int(saved.get("start", 0))
+        size = self._size_before()
         if size and self._owner.fork_of:
             raise self._unknown(size)
         if size != self.start:
@@ -62,7 +63,7 @@ class LocalSink:
     def _unclaimed(self, size: int, saved: Mapping[str, Any]) -> OutputChangedError:
         length = saved["length"]
         fix = f"to give that up: truncate -s {length} {shlex.quote(self.where)}; then run again"
-        if "start" not in saved:
+        if "start" not in saved and not self._truncates:
             fix = "put the claim back, or start the run afresh: f.options(fresh=True)(...) (of a with block: ckpt rm)"
         what = f"has {size} bytes and no claim ({self.where}{SUFFIX}), so what is behind byte {length} may be another run's"
         return self._changed(what, fix)
