@@ -12,9 +12,10 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Owner:
     store_id: str
     store_url: str
     fork_of: str = ""
+    is_gone: Callable[[str], bool] = field(default=lambda address: False, compare=False)
+    """Whether there is no such run in the store (any more). Only asked before a run is refused."""
 
     def to_json(self, **more: Any) -> bytes:
         facts = {"run": self.address, "store_id": self.store_id, "store": self.store_url, **more}
@@ -119,7 +122,7 @@ def _take(path: str, fd: int, owner: Owner) -> LocalClaim:
     place = path + SUFFIX
     try:
         found = parse(os.pread(fd, 1 << 16, 0), place)
-        check_owner(found, owner, path, place)
+        check_owner(found, owner, path, place, give_up=_cutting(path, place, int(found["start"])))
     except BaseException:
         os.close(fd)
         raise
@@ -132,7 +135,8 @@ def claim_object(storage: Storage, key: str, owner: Owner, url: str, *, first: M
     # No nonce: a claim of this very run is this run's, whichever attempt created it.
     storage.put_if_absent(key, owner.to_json(**first))
     found = parse(storage.get(key), f"{storage.url}/{key}")
-    check_owner(found, owner, url, f"{storage.url}/{key}")
+    place = f"{storage.url}/{key}"
+    check_owner(found, owner, url, place, give_up=f"delete {place}: the object is as it was before that run", grows=False)
     return found
 
 
@@ -147,16 +151,28 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
     raise OutputChangedError(what, where=place, fix="delete it and the output file, and start the run afresh")
 
 
-def check_owner(claim: Mapping[str, Any], owner: Owner, path: str, place: str) -> None:
-    """OutputBusyError if the claim is another run's."""
+def _cutting(path: str, place: str, start: int) -> str:
+    """How what a run wrote is given up, and what was there before it is not."""
+    if size_of(path) <= start:
+        return f"delete {place}"
+    return f"truncate -s {start} {shlex.quote(path)} (what was there before), then delete {place}"
+
+
+def check_owner(claim: Mapping[str, Any], owner: Owner, path: str, place: str, *, give_up: str, grows: bool = True) -> None:
+    """OutputBusyError if the claim is another run's. ``give_up``: how what that one wrote is removed; ``grows``: it is at its
+    place already, and could stay."""
     if owner.is_of(claim):
         return
-    fix = f"finish that run, or write to another path; to give up what it wrote, delete the file and {place}"
+    run, store = str(claim.get("run")), claim.get("store")
+    if claim.get("store_id") == owner.store_id and owner.is_gone(run):
+        fix = f"to give up what it wrote: {give_up}" + (f"; to keep it: only delete {place}" if grows else "")
+        raise _busy(path, f"it belongs to run {run} of store {store}, which is removed and had not finished it", fix)
+    fix = f"finish that run, or write to another path; to give up what it wrote: {give_up}"
+    if grows:
+        fix += f"; to keep it, if the run is given up for good (ckpt rm {shlex.quote(run)}): only delete {place}"
     if owner.fork_of and (claim.get("run"), claim.get("store_id")) == (owner.fork_of, owner.store_id):
         fix += f'; to go on with its bytes, hand it over: in {place}, write "{owner.address}" for "{owner.fork_of}"'
-    raise _busy(
-        path, f"it belongs to run {claim.get('run')} of store {claim.get('store')}, which has not finished it", fix
-    )
+    raise _busy(path, f"it belongs to run {run} of store {store}, which has not finished it", fix)
 
 
 _WAIT = "wait until it is done, or end that process; one run at a time can write to a file"

@@ -126,6 +126,62 @@ def test_fork_does_not_cut_off_what_its_origin_wrote_when_it_finished() -> None:
     refused()
 
 
+@ckpt.job(every="1it", key="other")
+def other() -> None:
+    with ckpt.output("a.txt") as out:
+        for i in ckpt.loop("xyz"):
+            out.write(f"{i}\n")
+
+
+@pytest.mark.parametrize("removed", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+def test_refused_run_is_told_what_is_true_of_the_claims_run_and_what_keeps_the_lines_of_before(
+    removed: bool, kept: bool
+) -> None:
+    address = killed()
+    written = Path("a.txt").read_text()
+    assert written != EARLIER
+    if removed:
+        ckpt.Store("store").remove(address)
+    with pytest.raises(OutputBusyError, match="removed" if removed else "not finished") as caught:
+        other()
+    assert ("finish that run" in caught.value.fix) is not removed
+    told = re.search(r"give up what it wrote: (truncate .*?) \(.*?\), then delete (\S+?);.*to keep it.*: only delete (\S+)", caught.value.fix)
+    assert told is not None
+    command, claim, alone = told.groups()
+    assert claim == alone == str(Path("a.txt.ckpt").resolve())
+    if not kept:
+        shell(command)
+    Path(claim).unlink()
+    other()
+    assert Path("a.txt").read_text() == (written if kept else EARLIER) + "x\ny\nz\n"
+
+
+def test_claim_of_another_store_s_run_is_not_said_to_be_a_removed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed()
+    monkeypatch.setenv("CKPT_STORE", "elsewhere")
+    with pytest.raises(OutputBusyError, match="has not finished it"):
+        other()
+
+
+def test_claim_on_an_object_is_given_up_without_the_object() -> None:
+    MemoryStorage("claims").put("kept", [b"before"])
+    first = _attempt("first")
+    first.arrived()
+    first.open("memory://claims/kept", Settings("ab")).write(b"0123")
+    second = _attempt("second")
+    second.arrived()
+    with pytest.raises(OutputBusyError) as caught:
+        second.open("memory://claims/kept", Settings("ab"))
+    assert "give up what it wrote: delete memory://claims/kept.parts/claim" in caught.value.fix
+    assert "to keep it" not in caught.value.fix, "nothing of it is in the object yet"
+    MemoryStorage("claims").delete("kept.parts/claim")
+    second.open("memory://claims/kept", Settings("ab")).write(b"4567")
+    second.complete()
+    second.release()
+    assert MemoryStorage("claims").get("kept") == b"before4567"
+
+
 def _attempt(run: str) -> Outputs:
     return Outputs(
         Owner(run, "id", "u"), over=False, new_tag=lambda: run, check_current=lambda: None, may_write=lambda: True
