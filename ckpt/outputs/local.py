@@ -91,19 +91,27 @@ class LocalSink:
     def _verify(self, size: int, length: int, crc: int) -> None:
         """OutputChangedError unless the first ``length`` bytes are there, and are those that the run wrote."""
         if size < length:
-            raise self._changed(f"has {size} bytes, and the run goes on behind byte {length}")
+            raise self._changed(f"has {size} bytes, and the run goes on behind byte {length}", self._ways_out(size))
         found, at = 0, self.start
         while at < length:
             data = read_at(self._fd, at, min(_PIECE, length - at))
             found, at = zlib.crc32(data, found), at + len(data)
         if found != crc:
-            raise self._changed(f"has other bytes than the run wrote (from byte {self.start} to {length})")
+            raise self._changed(f"has other bytes than the run wrote (from byte {self.start} to {length})", self._ways_out(size))
 
-    def _changed(self, what: str, fix: str = "") -> OutputChangedError:
-        fix = fix or (
-            "put the file back as it was, in the folder where the run began; or delete it with its .ckpt file and "
-            "start the run afresh: f.options(fresh=True)(...) (of a with block: ckpt rm)"
+    def _ways_out(self, size: int) -> str:
+        """A checkpoint of before may be one whose bytes are there: after a reset to a later one, what lay behind was cut off."""
+        address = shlex.quote(self._owner.address)
+        afresh = f"start the run afresh, which keeps the first {self.start} bytes"
+        if size < self.start:
+            afresh = "delete it with its .ckpt file and start the run afresh"
+        return (
+            "put the file back as it was, in the folder where the run began; or go back to an older checkpoint, whose bytes are "
+            f"there: ckpt reset {address} --to NUMBER (ckpt show {address} has them), which is the way after a reset to a later "
+            f"one; or {afresh}: f.options(fresh=True)(...) (of a with block: ckpt rm)"
         )
+
+    def _changed(self, what: str, fix: str) -> OutputChangedError:
         return OutputChangedError(f"the output file {what}", where=self.where, fix=fix)
 
     def append(self, data: bytes) -> None:

@@ -37,7 +37,7 @@ def lines(mode: str = "a") -> None:
         for i in ckpt.loop(range(6)):
             out.write(f"{i}\n")
             settle()
-            if os.path.exists("die") and i == 3:
+            if (os.path.exists("die") and i == 3) or os.path.exists("never"):
                 raise Dies
 
 
@@ -180,6 +180,23 @@ def test_claim_on_an_object_is_given_up_without_the_object() -> None:
     second.complete()
     second.release()
     assert MemoryStorage("claims").get("kept") == b"before4567"
+
+
+def test_way_out_after_a_reset_to_a_checkpoint_whose_bytes_were_cut_off() -> None:
+    address, store = killed(), ckpt.Store("store")
+    store.reset(address, to=2)
+    Path("never").touch()
+    with pytest.raises(Dies):
+        lines()
+    store.reset(address, to=4)
+    with pytest.raises(OutputChangedError, match="goes on behind byte") as caught:
+        lines()
+    assert f"ckpt reset {address} --to NUMBER" in caught.value.fix
+    assert f"keeps the first {len(EARLIER)} bytes" in caught.value.fix
+    store.reset(address, to=2)
+    Path("never").unlink()
+    lines()
+    assert Path("a.txt").read_text() == EARLIER + LINES
 
 
 def _attempt(run: str) -> Outputs:
