@@ -235,9 +235,15 @@ class Outputs:
         return {"outputs": [entry.save() for entry in self._entries.values()]}
 
     def restore(self, saved: list[dict[str, Any]] | None) -> None:
-        """A state comes back."""
+        """A state comes back. OptionError if the code opens the file in another way now: it would be of two halves."""
         for one in saved or ():
-            self._entry(one["name"], Settings(*one["settings"])).restore(one)
+            then = Settings(*one["settings"])
+            entry = self._entry(one["name"], then)
+            if entry.settings.form != then.form and not self._over:
+                what = f"the output file was begun with {then.form}, and is opened with {entry.settings.form} now"
+                fix = "open it as it was begun, or start the run afresh: f.options(fresh=True)(...) (of a with block: ckpt rm)"
+                raise OptionError(what, where=shown(entry.name), fix=fix)
+            entry.restore(one)
 
     def arrived(self) -> None:
         """The resume point is reached. OutputChangedError, StorageError."""
