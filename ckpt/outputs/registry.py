@@ -198,6 +198,7 @@ class Outputs:
         place = local_place(name) or name
         entry = self._entries.get(place)
         if entry is None:
+            self._check_no_link(name, place)
             sink = None if self._over else self._sink(name, settings)
             entry = self._entries[place] = _Entry(self, name, settings, sink)
             if not self._over and self._live:
@@ -205,6 +206,15 @@ class Outputs:
             elif not self._over:
                 entry.begin_replay()
         return entry
+
+    def _check_no_link(self, name: str, place: str) -> None:
+        """OptionError if ``name`` is another path of a file that is an output already: each would write over the other."""
+        if not os.path.isfile(place):
+            return
+        for there, entry in self._entries.items():
+            if os.path.isfile(there) and os.path.samefile(there, place):
+                what = f"the output file is {entry.name!r} under another name (a hard link)"
+                raise OptionError(what, where=shown(name), fix="open it by one path everywhere")
 
     def _sink(self, name: str, settings: Settings) -> Sink:
         place = local_place(name)

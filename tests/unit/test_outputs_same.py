@@ -46,3 +46,21 @@ def test_file_is_not_gone_on_with_in_another_form(change: dict[str, Any]) -> Non
     assert Path("a.txt").read_bytes() == before
     formed({"encoding": "UTF8", "errors": "replace", "newline": "\n"})
     assert Path("a.txt").read_bytes() == "".join(f"é{i}\n" for i in range(6)).encode()
+
+
+@ckpt.job(every="1it", key="linked")
+def linked() -> None:
+    outs = [ckpt.output("a.txt"), ckpt.output("b.txt")]
+    for i in ckpt.loop(range(3)):
+        outs[i % 2].write(f"{i}\n")
+
+
+def test_two_names_of_one_file_are_refused_and_two_files_are_not() -> None:
+    Path("a.txt").write_text("earlier\n")
+    Path("b.txt").hardlink_to("a.txt")
+    with pytest.raises(OptionError, match=r"'a\.txt' under another name"):
+        linked()
+    assert Path("a.txt").read_text() == "earlier\n"
+    Path("b.txt").unlink()
+    linked()
+    assert (Path("a.txt").read_text(), Path("b.txt").read_text()) == ("earlier\n0\n2\n", "1\n")
