@@ -43,6 +43,14 @@ class Settings:
     def truncates(self) -> bool:
         return "w" in self.mode
 
+    @property
+    def form(self) -> str:
+        """What has to stay as it is over all of a file, in words."""
+        if self.binary:
+            return "bytes"
+        line = repr(self.newline if self.newline in ("\r", "\r\n") else "\n")
+        return f"encoding {codecs.lookup(self.encoding or 'utf-8').name!r}, newline {line}"
+
     def values(self) -> list[Any]:
         """The arguments that make equal settings."""
         return [self.mode, self.encoding, self.errors, self.newline, self.join]

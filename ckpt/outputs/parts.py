@@ -14,7 +14,7 @@ import json
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -68,6 +68,16 @@ class PartsSink:
             return self._storage.size(self._name)
         except MissingKeyError:
             return 0
+
+    def begin(self, saved: Mapping[str, Any] | None) -> None:
+        # Without a claim the object is as the run found it, unless another run (the origin of a fork) has finished it.
+        if saved is not None and saved.get("start", self.start) != self.start:
+            what = f"its part began at byte {saved['start']}, and the object has {self.start} bytes: another run finished it"
+            raise OutputChangedError(
+                f"the output file is not what the run left: {what}",
+                where=self.where,
+                fix="write to another path, or start the run afresh: f.options(fresh=True)(...) (of a with block: ckpt rm)",
+            )
 
     def cut(self, length: int, crc: int, more: Any) -> None:
         saved = more or {"tail": b"", "tags": []}

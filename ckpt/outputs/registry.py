@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ckpt import events, host
@@ -36,6 +36,10 @@ class Sink(Protocol):
     where: str
     start: int
     """Length when the run first opened it, bytes."""
+
+    def begin(self, saved: Mapping[str, Any] | None) -> None:
+        """The claim is there on return. ``saved``: what the newest state says of the output; None if no state names it.
+        OutputBusyError, OutputChangedError (the claim was deleted, and what is the run's cannot be known), StorageError."""
 
     def cut(self, length: int, crc: int, more: Any) -> None:
         """Go on behind the first ``length`` bytes, which have to be there. ``crc`` is that of the run's own bytes,
@@ -82,6 +86,7 @@ class _Entry:
         self.length = sink.start if sink is not None else 0
         self.crc = 0
         self._base: tuple[int, int, Any] = (self.length, 0, None)
+        self._saved: dict[str, Any] | None = None
         self._buffer = bytearray()
         self._spool: Any = None
         self.handle = Output(self)
@@ -113,6 +118,7 @@ class _Entry:
         return {
             "name": self.name,
             "settings": self.settings.values(),
+            "start": self.sink.start if self.sink is not None else 0,
             "length": self.length,
             "crc": self.crc,
             "encoder": self.encoder.getstate() if self.encoder is not None else 0,
@@ -122,7 +128,7 @@ class _Entry:
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.length, self.crc, self.opens = saved["length"], saved["crc"], saved["opens"]
-        self._base = (self.length, self.crc, saved["sink"])
+        self._base, self._saved = (self.length, self.crc, saved["sink"]), saved
         if self.encoder is not None:
             self.encoder.setstate(saved["encoder"])
         self.begin_replay()
@@ -138,6 +144,7 @@ class _Entry:
         """The resume point is reached: cut the file to the last state, and write what was run again since."""
         assert self.sink is not None
         self.flush()
+        self.sink.begin(self._saved)
         self.sink.cut(*self._base)
         spool, self._spool = self._spool, None
         if spool is not None:
@@ -191,6 +198,7 @@ class Outputs:
         place = local_place(name) or name
         entry = self._entries.get(place)
         if entry is None:
+            self._check_no_link(name, place)
             sink = None if self._over else self._sink(name, settings)
             entry = self._entries[place] = _Entry(self, name, settings, sink)
             if not self._over and self._live:
@@ -198,6 +206,15 @@ class Outputs:
             elif not self._over:
                 entry.begin_replay()
         return entry
+
+    def _check_no_link(self, name: str, place: str) -> None:
+        """OptionError if ``name`` is another path of a file that is an output already: each would write over the other."""
+        if not os.path.isfile(place):
+            return
+        for there, entry in self._entries.items():
+            if os.path.isfile(there) and os.path.samefile(there, place):
+                what = f"the output file is {entry.name!r} under another name (a hard link)"
+                raise OptionError(what, where=shown(name), fix="open it by one path everywhere")
 
     def _sink(self, name: str, settings: Settings) -> Sink:
         place = local_place(name)
@@ -228,9 +245,15 @@ class Outputs:
         return {"outputs": [entry.save() for entry in self._entries.values()]}
 
     def restore(self, saved: list[dict[str, Any]] | None) -> None:
-        """A state comes back."""
+        """A state comes back. OptionError if the code opens the file in another way now: it would be of two halves."""
         for one in saved or ():
-            self._entry(one["name"], Settings(*one["settings"])).restore(one)
+            then = Settings(*one["settings"])
+            entry = self._entry(one["name"], then)
+            if entry.settings.form != then.form and not self._over:
+                what = f"the output file was begun with {then.form}, and is opened with {entry.settings.form} now"
+                fix = "open it as it was begun, or start the run afresh: f.options(fresh=True)(...) (of a with block: ckpt rm)"
+                raise OptionError(what, where=shown(entry.name), fix=fix)
+            entry.restore(one)
 
     def arrived(self) -> None:
         """The resume point is reached. OutputChangedError, StorageError."""

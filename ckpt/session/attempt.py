@@ -278,7 +278,7 @@ def _services(
         letters=letters_of(history, resume),
         last_number=history.last_number,
         over=over,
-        outputs=outputs_of(root, names, log, over=over),
+        outputs=outputs_of(root, names, log, history, over=over),
         pulse=Pulse(plan.environment.pulse) if plan.environment.pulse else None,
         pulse_every_s=plan.environment.pulse_every_s,
         remade_types=(MarkedLoop, Results),

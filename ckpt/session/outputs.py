@@ -8,8 +8,9 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from ckpt.errors import UncapturableError
+from ckpt.errors import CkptError, UncapturableError
 from ckpt.format.names import RunNames
+from ckpt.history import FORK, History
 from ckpt.log import LogWriter
 from ckpt.outputs import Output, Outputs, Owner, Settings
 from ckpt.outputs.registry import closed_output, tag_of
@@ -20,10 +21,11 @@ _CSV_WRITER = type(csv.writer(types.SimpleNamespace(write=len)))
 _FORMAT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace", "strict")
 
 
-def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, *, over: bool) -> Outputs:
+def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, history: History, *, over: bool) -> Outputs:
     """The outputs of a new attempt."""
+    origin = next((str(one.head[FORK]).rpartition("@")[0] for one in history.starts if FORK in one.head), "")
     return Outputs(
-        Owner(names.address, root.store_id, root.url),
+        _owner(root, names, origin),
         over=over,
         new_tag=lambda: tag_of(log.epoch),
         check_current=log.check_current,
@@ -33,10 +35,19 @@ def outputs_of(root: StoreRoot, names: RunNames, log: LogWriter, *, over: bool) 
 
 def tidy_outputs(root: StoreRoot, names: RunNames, listed: list[list[Any]]) -> None:
     """Let go of the outputs of a finished run, should it have died between its last record and that."""
-    owner = Owner(names.address, root.store_id, root.url)
     Outputs(
-        owner, over=True, new_tag=lambda: "", check_current=lambda: None, may_write=lambda: False
+        _owner(root, names), over=True, new_tag=lambda: "", check_current=lambda: None, may_write=lambda: False
     ).tidy(listed)
+
+
+def _owner(root: StoreRoot, names: RunNames, fork_of: str = "") -> Owner:
+    def is_gone(address: str) -> bool:
+        try:
+            return not root.storage.list(RunNames.parse(address).log_prefix)
+        except CkptError:
+            return False  # not known: it is taken to be there
+
+    return Owner(names.address, root.store_id, root.url, fork_of, is_gone)
 
 
 def reducer_of(kind: type) -> Callable[[Any], Any] | None:

@@ -135,7 +135,7 @@ def test_what_was_written_for_an_item_that_is_gone_is_cut_off(monkeypatch: pytes
 
 def test_file_that_another_process_has_open_is_refused() -> None:
     program = (
-        "import sys; from ckpt.outputs.claim import *; claim_local(sys.argv[1], Owner('j/r', 'id', 'u'), truncates=False)\n"
+        "import sys; from ckpt.outputs.claim import *; claim_local(sys.argv[1], Owner('j/r', 'id', 'u'), 0)\n"
         "print('open', flush=True); sys.stdin.read()"
     )
     paths = os.pathsep.join([str(Path(ckpt.__file__).parents[1]), *sys.path])
