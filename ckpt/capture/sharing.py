@@ -13,6 +13,7 @@ import enum
 import gc
 import io
 import logging
+import pathlib
 import random
 import sys
 import types
@@ -43,12 +44,36 @@ _NOT_FOLLOWED = (
 )
 
 
+_VALUES = frozenset(("datetime", "decimal", "fractions", "ipaddress", "re", "uuid", "zoneinfo"))
+"""Modules whose objects are values: one is as good as another one that is equal."""
+
+
+_VALUE_CLASSES = (pathlib.PurePath, logging.Filterer, logging.Formatter, logging.LoggerAdapter)
+_never_changes: dict[type, bool] = {}
+
+
+def never_changes(kind: type) -> bool:
+    """Whether it does not matter that two of an object of this class are one: it is a value (a path, a dtype, an index of
+    pandas), or belongs to the process (a logger). What it holds for itself (a cache) is nobody's business."""
+    known = _never_changes.get(kind)
+    if known is None:
+        of_arrays = kind.__module__.partition(".")[0] in ("numpy", "pandas")
+        known = kind.__module__ in _VALUES or issubclass(kind, _VALUE_CLASSES)
+        known = known or (of_arrays and kind.__name__.endswith(("Dtype", "DType", "Index")))
+        _never_changes[kind] = known
+    return known
+
+
+def _holds_atoms(value: tuple[Any, ...]) -> bool:
+    return not gc.is_tracked(value) or _ATOMS.issuperset(map(type, value))
+
+
 def leads_to(value: Any) -> Iterable[Any]:
     """The objects that ``value`` refers to, each as often as it does."""
     kind = type(value)
     if kind in _PLAIN:  # most objects are, and there may be many
         return gc.get_referents(value)
-    if issubclass(kind, _NOT_FOLLOWED) or kind.__module__.partition(".")[0] == "ckpt" or _is_running(value):
+    if never_changes(kind) or issubclass(kind, _NOT_FOLLOWED) or kind.__module__.partition(".")[0] == "ckpt" or _is_running(value):
         return ()
     if kind is types.FunctionType:
         if hasattr(value, "__ckpt_marker__"):
@@ -88,7 +113,7 @@ def _in_numpy(value: Any) -> list[Any]:
 
 def can_change(value: Any) -> bool:
     """Whether it matters that two of it are one: something can happen to it."""
-    if isinstance(value, enum.Enum | logging.Logger) or type(value).__module__.partition(".")[0] == "ckpt":
+    if isinstance(value, enum.Enum) or never_changes(type(value)) or type(value).__module__.partition(".")[0] == "ckpt":
         return False
     return kind_of(value) is not None or is_spent(value) or isinstance(value, types.SimpleNamespace | random.Random)
 
@@ -136,7 +161,8 @@ def reach(roots: list[Any], stays: Stays, limit: int, wanted: Mapping[int, Any] 
     while pending:
         value, owner = pending.pop()
         for one in leads_to(value):
-            if type(one) in _ATOMS:
+            kind = type(one)
+            if kind in _ATOMS or (kind is tuple and _holds_atoms(one)) or never_changes(kind):
                 continue
             key = id(one)
             if key in references:

@@ -87,7 +87,7 @@ def _entangled(iterable: Any, shared: str, where: str) -> UnsupportedCodeError:
     fix = f"loop over {shared} itself, or over a list: ckpt.loop(list(...))"
     if type(iterable).__module__.partition(".")[0] == "tqdm":
         fix = f"put the bar around the loop: {kind}(ckpt.loop({shared}))"
-    elif not shared.startswith("state."):
+    elif not shared.startswith("state.") and shared != "self":
         fix += f"; where the job never changes it: @ckpt.job(recreate=({shared!r},))"
     return UnsupportedCodeError(
         f"the {kind} that this loop consumes works on variable {shared!r}, or on something that it leads to, and would "
