@@ -78,6 +78,15 @@ def view_of(memory: Any, dtype: Any, layout: tuple[Any, ...]) -> Any:
     return array
 
 
+def part_of(root: Any, layout: tuple[Any, ...]) -> Any:
+    """The part of an array of objects at ``layout`` (shape, strides in bytes, first element, writeable) in its memory."""
+    from numpy.lib.stride_tricks import as_strided
+
+    shape, strides, first, writeable = layout
+    flat = (root if root.flags.c_contiguous else root.T).reshape(-1)
+    return as_strided(flat[first:], shape, strides, writeable=writeable)
+
+
 class SharedMemory:
     """Decides, array by array, how one pickling pass saves it."""
 
@@ -124,10 +133,9 @@ class SharedMemory:
             self._seen[id(root)] = (root, count + 1)
         elif array.nbytes:
             self._seen[id(root)] = (root, 1)
+        if id(root) in self.shared_roots and is_array_type(type(root)) and root.dtype.hasobject:
+            return self._of_objects(array, root)
         if array.dtype.hasobject:
-            if id(root) in self.shared_roots:
-                self.refused = array
-                raise UncapturableError("arrays of objects share memory", fix="copy one of them: a = a.copy()")
             return NotImplemented
         if id(root) in self.shared_roots or id(root) in self.foreign:
             return self._of_root(array, root)
@@ -148,6 +156,17 @@ class SharedMemory:
                 f"a {type(array).__name__} shares its memory with another array", fix="copy it: a = a.copy()"
             )
         return NotImplemented
+
+    def _of_objects(self, array: Any, root: Any) -> Any:
+        """A part of an array of objects, which is saved whole: memory full of references is nothing to copy."""
+        if root is array:
+            return NotImplemented
+        whole = type(root) is type(array) and root.dtype == array.dtype and (root.flags.c_contiguous or root.flags.f_contiguous)
+        if not whole:
+            self.refused = array
+            raise UncapturableError("arrays of objects share memory", fix="copy one of them: a = a.copy()")
+        shape, strides, start, writeable = _layout(array, _address(root))
+        return part_of, (root, (shape, strides, start // array.itemsize, writeable))
 
     def _of_root(self, array: Any, root: Any) -> Any:
         numpy = sys.modules["numpy"]

@@ -269,7 +269,8 @@ def position_of(value: Any) -> int:
     except OSError as error:
         raise UncapturableError(
             f"the file {value.name!r} is being iterated, so its position is unknown ({error})",
-            fix="mark that loop (for line in ckpt.loop(f)), or read with f.readline()",
+            fix="mark that loop (for line in ckpt.loop(f)), read with f.readline(), or have a function open it and yield what "
+            "is read: def rows(path): with open(path) as f: yield from csv.DictReader(f)",
         ) from error
 
 

@@ -200,11 +200,36 @@ def test_array_over_a_captured_buffer_shares_it_again_or_is_refused(
         assert attempt(fills, (), scratch / "store") == wanted
 
 
-def test_arrays_of_objects_that_share_memory_are_refused() -> None:
-    objects = np.array([[1], None], dtype=object)
-    with pytest.raises(ckpt.errors.UncapturableError, match="arrays of objects share memory") as refused:
-        through_a_state([objects, objects[:1]])
-    assert "copy" in refused.value.fix
+def test_parts_of_an_array_of_objects_are_parts_of_it_again() -> None:
+    for order in "CF":
+        whole = np.asarray(np.array([[[1], "a", 2], [None, {3}, 4.5]], dtype=object), order=order)
+        parts = [whole[1, ::-1], whole[:, 1:], whole.T, whole[0, 1:2], whole[:0]]
+        for again in (through_a_state([whole, *parts]), through_a_state([*parts, whole])[-1:] + through_a_state([*parts, whole])[:-1]):
+            assert [one.shape for one in again[1:]] == [one.shape for one in parts]
+            assert [one.tolist() for one in again[1:]] == [one.tolist() for one in parts]
+        whole, last, _, turned, one, _ = through_a_state([whole, *parts])
+        last[0], one[0] = "new", "other"
+        assert (whole[1, 2], turned[2, 1], whole[0, 1]) == ("new", "new", "other")
+        assert whole[0, 0] is turned[0, 0]
+    named, field = (table := np.zeros(3, dtype=[("a", "i4"), ("b", "O")])), table["a"]
+    with pytest.raises(ckpt.errors.UncapturableError, match="arrays of objects share memory"):
+        through_a_state([named, field])
+
+
+def test_rows_of_a_frame_in_variables_come_back(scratch: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+
+    @ckpt.job
+    def job() -> Any:
+        frame = pandas.DataFrame({"name": ["a", "b", "c"], "x": [0.5, 1.5, 2.5]})
+        total, row = 0.0, None
+        for index, row in ckpt.loop(list(frame.iterrows())):
+            total += row["x"]
+            frame.loc[index, "x"] = total
+            tick()
+        return total, row["name"], frame["x"].tolist(), [*frame.columns]
+
+    check_resumed(job, scratch / "store")
 
 
 def test_refusal_of_shared_memory_names_the_variable(scratch: Path) -> None:
