@@ -98,13 +98,13 @@ def test_path_stays_short_under_a_while_around_an_awaited_helper() -> None:
 # -- cancelled, timed out -----------------------------------------------------------------------------------------
 
 
-async def cancelled_at(job: Any, turns: int) -> None:
-    """Run the job for so many turns of the event loop, or to its end; then cancel it."""
-    task = asyncio.create_task(job)
+async def cancelled_at(job: Any, steps: int, turns: int) -> None:
+    """Run the job for so many steps, and so many turns of the event loop more; then cancel it."""
+    task, before = asyncio.create_task(job), len(DONE)
+    while len(DONE) < before + steps and not task.done():
+        await asyncio.sleep(0)
     for _ in range(turns):
-        await asyncio.sleep(0.0005)
-        if task.done():
-            break
+        await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -113,7 +113,7 @@ def test_job_cancelled_anywhere_goes_on_where_it_was_and_no_recorded_step_runs_a
     rng = random.Random(5)
     cancelled = 0
     while cancelled < 40 and 29 not in DONE:
-        asyncio.run(cancelled_at(counting(30), rng.randrange(40)))
+        asyncio.run(cancelled_at(counting(30), rng.randrange(6), rng.randrange(9)))
         cancelled += 1
     assert asyncio.run(counting(30)) == sum(range(30))
     assert cancelled > 1
