@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import bisect
+import contextlib
 import dis
 import itertools
 import linecache
@@ -20,6 +21,8 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 COMPREHENSION_CODES = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 """Names of the code objects that comprehensions are compiled to, where they have one of their own."""
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+
+PARSE_TRIES = 20
 
 Place = tuple[int | None, int | None, int | None, int | None]
 """Line, end line, column, end column (UTF-8 bytes) of an instruction."""
@@ -164,10 +167,19 @@ def _read(filename: str, globals_: dict[str, object], fresh: bool) -> list[Sourc
         text = "".join(linecache.getlines(filename, globals_))
         if text and text not in (known for known, _ in versions):
             try:
-                versions.append((text, Source(filename, ast.parse(text))))
+                versions.append((text, Source(filename, _parsed(text))))
             except SyntaxError:
                 return []  # not what the code was compiled from: the byte code is all there is
     return [source for _, source in versions]
+
+
+def _parsed(text: str) -> ast.Module:
+    """Where another thread parses meanwhile (to print a traceback, say), CPython 3.11 may refuse both for nothing
+    (python/cpython#106905)."""
+    for _ in range(PARSE_TRIES - 1):
+        with contextlib.suppress(SystemError):
+            return ast.parse(text)
+    return ast.parse(text)
 
 
 def _place(node: ast.expr | ast.stmt) -> Place:

@@ -216,22 +216,6 @@ def test_parts_of_an_array_of_objects_are_parts_of_it_again() -> None:
         through_a_state([named, field])
 
 
-def test_rows_of_a_frame_in_variables_come_back(scratch: Path) -> None:
-    pandas = pytest.importorskip("pandas")
-
-    @ckpt.job
-    def job() -> Any:
-        frame = pandas.DataFrame({"name": ["a", "b", "c"], "x": [0.5, 1.5, 2.5]})
-        total, row = 0.0, None
-        for index, row in ckpt.loop(list(frame.iterrows())):
-            total += row["x"]
-            frame.loc[index, "x"] = total
-            tick()
-        return total, row["name"], frame["x"].tolist(), [*frame.columns]
-
-    check_resumed(job, scratch / "store")
-
-
 def test_refusal_of_shared_memory_names_the_variable(scratch: Path) -> None:
     @ckpt.job
     def objects() -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from ckpt.capture import sites
+from ckpt.capture import sites, source
 from ckpt.errors import UnsupportedCodeError
 from tests.unit.sites_support import module_of, seen, sites_of
 
@@ -265,3 +266,21 @@ def test_generator_that_a_for_statement_drives_is_no_direct_call(tmp_path: Path)
     space["is_direct"] = sites.call_is_direct
     space["f"]()
     assert space["answers"] == [False]
+
+
+def test_source_is_parsed_again_where_the_interpreter_refuses_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, tries = ast.parse, []
+
+    def fails_twice(text: str) -> ast.Module:
+        tries.append(text)
+        if len(tries) < 3:
+            raise SystemError("AST constructor recursion depth mismatch (before=156, after=211)")
+        return parse(text)
+
+    path = tmp_path / "parsed_again.py"
+    path.write_text("def f():\n    return 1\n")
+    scope: dict[str, object] = {}
+    exec(compile(path.read_text(), str(path), "exec"), scope)  # noqa: S102 - code with a file of its own
+    monkeypatch.setattr(source.ast, "parse", fails_twice)
+    assert source.load(scope["f"].__code__, scope) is not None  # type: ignore[attr-defined]
+    assert len(tries) == 3
