@@ -83,7 +83,7 @@ class History:
         newest = self.checkpoints[-1].head
         if KEPT in newest:
             return [one for one in self.checkpoints if one.head["number"] in newest[KEPT]]
-        return self.checkpoints[-newest.get("keep", 1) :]  # in logs of before 0.1: all of the newest ones
+        return self.checkpoints[-newest.get("keep", 1) :]  # in older logs: all of the newest ones
 
     @property
     def last_number(self) -> int:

@@ -63,9 +63,14 @@ def flat_memory(root: Any) -> Any:
         return numpy.frombuffer(root, numpy.uint8)
     root = root.view(numpy.ndarray)
     if root.flags.c_contiguous or root.flags.f_contiguous:
-        return (root if root.flags.c_contiguous else root.T).reshape(-1).view(numpy.uint8)
+        return _in_a_row(root).view(numpy.uint8)
     low, size = _extent(root)
     return _raw(_address(root) + low, size, root)
+
+
+def _in_a_row(array: Any) -> Any:
+    """The elements of a contiguous array as they lie in memory."""
+    return (array if array.flags.c_contiguous else array.T).reshape(-1)
 
 
 def view_of(memory: Any, dtype: Any, layout: tuple[Any, ...]) -> Any:
@@ -83,8 +88,7 @@ def part_of(root: Any, layout: tuple[Any, ...]) -> Any:
     from numpy.lib.stride_tricks import as_strided
 
     shape, strides, first, writeable = layout
-    flat = (root if root.flags.c_contiguous else root.T).reshape(-1)
-    return as_strided(flat[first:], shape, strides, writeable=writeable)
+    return as_strided(_in_a_row(root)[first:], shape, strides, writeable=writeable)
 
 
 class SharedMemory:

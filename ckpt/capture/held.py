@@ -12,9 +12,10 @@ import ast
 import collections
 import enum
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ckpt.capture.source import own_nodes
 from ckpt.capture.visible import attribute_of, kind_of, lead_to
 
 Path = tuple[Any, ...]
@@ -147,28 +148,21 @@ def waiting(parent: ast.AST, child: ast.AST) -> Iterator[Path]:
     """What waits on the interpreter's stack while ``child`` of ``parent`` runs on the way out: a result that is being
     returned, in a ``finally`` and in the exit of a ``with``; an exception that is raised behind it. ``EXCEPTION`` stands for
     the one that is being handled then."""
-    left: list[ast.AST] = []
+    left: list[Any] = []
     if isinstance(parent, ast.With | ast.AsyncWith) and isinstance(child, ast.withitem):
         left = [*parent.body]
     elif isinstance(parent, ast.Try | ast.TryStar) and child in parent.finalbody:
         left = [*parent.body, *parent.handlers, *parent.orelse]
         yield EXCEPTION
-    elif isinstance(parent, ast.ExceptHandler) and any(node.exc is None for node in _of(parent.body, ast.Raise)):
+    elif isinstance(parent, ast.ExceptHandler) and any(
+        isinstance(node, ast.Raise) and node.exc is None for node in own_nodes(ast.Module(parent.body, []))
+    ):
         yield EXCEPTION
-    for node in _of(left, ast.Return, ast.Raise):
-        value = node.value if isinstance(node, ast.Return) else node.exc
+    for node in own_nodes(ast.Module(left, [])):
+        value = node.value if isinstance(node, ast.Return) else node.exc if isinstance(node, ast.Raise) else None
         if value is not None:
             yield from paths_in(value)
             yield from beside(value)
-
-
-def _of(trees: Iterable[ast.AST], *kinds: Any) -> Iterator[Any]:
-    """The nodes of these kinds in ``trees``, outside nested functions."""
-    for tree in trees:
-        if isinstance(tree, kinds):
-            yield tree
-        if not isinstance(tree, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield from _of(ast.iter_child_nodes(tree), *kinds)
 
 
 def operands_before(parent: ast.AST, child: ast.AST) -> list[ast.AST]:
