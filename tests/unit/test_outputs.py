@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from programs.ticks import settle
+from unit.outputs_support import Dies, here  # noqa: F401 - the last is a fixture
 
 import ckpt
 from ckpt.checkpointer import Checkpointer, Request
@@ -22,18 +23,6 @@ from ckpt.format.records import Kind
 from ckpt.log import LogWriter
 from ckpt.outputs import Outputs, Owner, Settings, local, parts
 from ckpt.storage import MemoryStorage
-
-
-class Dies(Exception):
-    """The job stops here; it can be resumed."""
-
-
-@pytest.fixture(autouse=True)
-def here(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(scratch)
-    monkeypatch.setenv("CKPT_STORE", str(scratch / "store"))
-    monkeypatch.setenv("CKPT_EVERY", "1it")
-
 
 LINES = "0\n1\n2\n3\n4\n5\n"
 

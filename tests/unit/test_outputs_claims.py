@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from programs.ticks import settle
+from unit.outputs_support import Dies, here  # noqa: F401 - the last is a fixture
 
 import ckpt
 from ckpt.errors import OutputBusyError, OutputChangedError
@@ -19,15 +20,8 @@ EARLIER = "earlier\n"
 LINES = "".join(f"{i}\n" for i in range(6))
 
 
-class Dies(Exception):
-    """The job stops here; it can be resumed."""
-
-
 @pytest.fixture(autouse=True)
-def here(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(scratch)
-    monkeypatch.setenv("CKPT_STORE", str(scratch / "store"))
-    monkeypatch.setenv("CKPT_EVERY", "1it")  # for settle(): each iteration has its checkpoint
+def with_lines_of_before(here: None) -> None:  # noqa: F811 - the fixture of that name
     Path("a.txt").write_text(EARLIER)
 
 

@@ -8,20 +8,10 @@ from typing import Any
 
 import pytest
 from programs.ticks import settle
+from unit.outputs_support import Dies, here  # noqa: F401 - the last is a fixture
 
 import ckpt
 from ckpt.errors import OptionError
-
-
-class Dies(Exception):
-    """The job stops here; it can be resumed."""
-
-
-@pytest.fixture(autouse=True)
-def here(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(scratch)
-    monkeypatch.setenv("CKPT_STORE", str(scratch / "store"))
-    monkeypatch.setenv("CKPT_EVERY", "1it")
 
 
 @ckpt.job(every="1it", key=lambda form: "formed")
